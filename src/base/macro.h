@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define _cleanup_(f) __attribute__((cleanup(f)))
-#define _printf_(format, first) __attribute__((format(printf, format, first)))
+#define _printf_(string, first) __attribute__((format(printf, string, first)))
 #define _must_check_ __attribute__((warn_unused_result))
 #define _unused_ __attribute__((unused))
 #define _noreturn_ __attribute__((noreturn))

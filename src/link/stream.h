@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A non-blocking TCP socket in the event loop: read when asked, written at once, and what the kernel does not take is kept
+ * in a backlog that is written as soon as it does. Used by sessions and links alike; knows nothing of Faktory.
+ *
+ * The read event stays registered and the write event exists only while there is a backlog, so a command that passes
+ * costs one recv(2) and one send(2), and an idle stream a few hundred bytes. (bufferevents ask FIONREAD before each read and
+ * change the epoll set around each write.)
+ *
+ * Callbacks come from the event loop only, never out of stream_write(). The owner embeds the struct and finds itself by
+ * container_of(); it may close the stream and free itself in a callback.
+ */
+#ifndef CHARGEHAND_LINK_STREAM_H
+#define CHARGEHAND_LINK_STREAM_H
+
+#include "base/macro.h"
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* How much is read at a time: one turn's share of a stream, so that a 100 MB job makes nobody else wait; large enough
+ * that system calls are a tenth of the cost of copying. */
+#define STREAM_READ_BYTES (64 * 1024)
+
+/* A backlog above HIGH stops the source, below LOW starts it again. */
+#define STREAM_BACKLOG_HIGH_BYTES (256 * 1024)
+#define STREAM_BACKLOG_LOW_BYTES (64 * 1024)
+
+struct stream;
+struct stream_ops {
+	void (*on_readable)(struct stream *s);
+	/* The backlog has fallen below LOW after having been above HIGH, or is empty. */
+	void (*on_drained)(struct stream *s);
+	/* Writing the backlog failed; nothing will be written any more. */
+	void (*on_broken)(struct stream *s, int error);
+};
+
+struct outbox;
+struct stream {
+	int fd; /* -EBADF when closed */
+	bool reading;
+	int error; /* a write failed with this errno (positive): all later writes are refused */
+	const struct stream_ops *ops;
+	struct event read_event;
+	struct outbox *outbox; /* NULL while nothing is waiting */
+};
+
+/* Takes the descriptor (non-blocking, close-on-exec) on success. Reading is on. */
+int stream_open(struct stream *s, struct event_base *base, int fd, const struct stream_ops *ops) _must_check_;
+
+/* Sets fd to -EBADF and nothing else: for a struct that is not open yet. */
+void stream_init(struct stream *s);
+
+/* Bytes read, 0 at the end, -EAGAIN, or -errno. */
+ssize_t stream_read(struct stream *s, char *buffer, size_t bytes) _must_check_;
+
+/* Takes all bytes or fails: 0, or -errno of the socket (EPIPE, ECONNRESET, …), or -ENOMEM. */
+int stream_write(struct stream *s, const char *p, size_t bytes) _must_check_;
+
+/* What has not reached the kernel yet. */
+size_t stream_backlog_bytes(const struct stream *s);
+
+void stream_pause(struct stream *s);
+int stream_resume(struct stream *s);
+
+/* Closes; with reset the connection ends in RST (SO_LINGER 0), which recalls bytes that were not sent yet (hazards 16). */
+void stream_close(struct stream *s, bool reset);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One worker's leaf in a cgroup v2 tree (Documentation/admin-guide/cgroup-v2.rst). Everything goes through directory
+ * descriptors, so that a test can point it at a tree of plain files.
+ */
+#ifndef CHARGEHAND_PROCESS_CGROUP_H
+#define CHARGEHAND_PROCESS_CGROUP_H
+
+#include "base/macro.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CGROUP_UNLIMITED UINT64_MAX
+
+struct cgroup_limits {
+	uint64_t memory_max, memory_high, pids_max; /* CGROUP_UNLIMITED: not set */
+	unsigned cpu_percent;                       /* 0: not set; 150 is one and a half processors */
+	bool oom_group;
+};
+
+struct cgroup_events {
+	uint64_t oom, oom_kill, oom_group_kill;
+};
+
+struct cgroup_leaf {
+	int parent_fd;   /* borrowed */
+	int dir_fd;      /* -EBADF when there is none */
+	int events_fd;   /* cgroup.events, for EPOLLPRI; -EBADF when there is none */
+	char *name;      /* below the parent */
+	uint64_t id;     /* what sock_diag(7) calls the cgroup: its inode number */
+};
+
+/* Opens the directory below which leaves are made. -ENOENT, -ENOTDIR, -EACCES/-EROFS (not writable), -EMEDIUMTYPE when
+ * it is no cgroup2 (statfs(2), CGROUP2_SUPER_MAGIC). */
+int cgroup_open_parent(const char *path, int *ret_fd) _must_check_;
+
+/* mkdir, limits, descriptors. A controller that a limit needs is enabled in the parent's cgroup.subtree_control. On failure
+ * nothing is left behind and *ret_what is a static word for what could not be set ("memory.max", …). */
+int cgroup_leaf_new(int parent_fd, const char *name, const struct cgroup_limits *limits, struct cgroup_leaf **ret,
+		    const char **ret_what) _must_check_;
+/* rmdir when it is empty, and frees. Accepts NULL. -EBUSY is told by the result of cgroup_leaf_remove(). */
+int cgroup_leaf_remove(struct cgroup_leaf *leaf);
+struct cgroup_leaf *cgroup_leaf_free(struct cgroup_leaf *leaf);
+
+/* cgroup.kill; where the kernel has none (before 5.14) a loop over cgroup.procs. Vanished groups are no error. */
+int cgroup_leaf_kill(const struct cgroup_leaf *leaf);
+/* Read at offset 0, which also re-arms EPOLLPRI. 1 populated, 0 empty, -errno. A removed group is empty. */
+int cgroup_leaf_is_populated(const struct cgroup_leaf *leaf);
+/* memory.events; -ENOENT without a memory controller. */
+int cgroup_leaf_read_events(const struct cgroup_leaf *leaf, struct cgroup_events *ret);
+/* memory.peak and memory.max; 0 and CGROUP_UNLIMITED where the kernel does not tell. */
+void cgroup_leaf_read_memory(const struct cgroup_leaf *leaf, uint64_t *ret_peak, uint64_t *ret_max);
+/* The pids in the leaf and below: callback for each until it returns non-zero; -errno. */
+int cgroup_leaf_each_pid(const struct cgroup_leaf *leaf, int (*callback)(pid_t pid, void *userdata), void *userdata);
+/* Is the cgroup with this id the leaf or below it? (A child may make groups of its own.) */
+bool cgroup_leaf_contains(const struct cgroup_leaf *leaf, uint64_t cgroup_id);
+
+#endif

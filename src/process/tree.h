@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A worker's processes where it has no leaf: its session and process group, and the orphans that came to chargehand
+ * as their subreaper (prctl(2), PR_SET_CHILD_SUBREAPER), told apart by a unique CHARGEHAND_WORKER= in their environment
+ * (hazards 22). Descendants with a living parent hide behind that parent; once it is gone they are orphans too.
+ */
+#ifndef CHARGEHAND_PROCESS_TREE_H
+#define CHARGEHAND_PROCESS_TREE_H
+
+#include "base/macro.h"
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define TREE_VARIABLE "CHARGEHAND_WORKER"
+
+int tree_become_subreaper(void) _must_check_;
+
+struct tree {
+	pid_t pgid;        /* of the first process: its pid */
+	const char *mark;  /* value of CHARGEHAND_WORKER; borrowed */
+};
+
+/* 1 when a process of the tree other than `except` (0 for none) still lives: in the process group, or a child of ours,
+ * or one of its session, that carries the mark; 0 when not; -errno. Zombies do not live. `except` may be a zombie that is still to
+ * be reaped. Cheap when chargehand has no other children: one kill(2) and one read of /proc/thread-self/children. */
+int tree_is_alive(const struct tree *t, pid_t except);
+
+/* SIGKILL (or another signal) to every process of the tree that can be found; returns how many, or -errno. To be
+ * repeated until tree_is_alive() is 0: a process may fork meanwhile. */
+int tree_kill(const struct tree *t, int signal);
+
+/* True when pid belongs to the tree: by process group, session, or mark in /proc/PID/environ. */
+bool tree_contains(const struct tree *t, pid_t pid);
+
+/* True when a live process of the tree has this uid (effective or real): for strangers without a leaf. */
+bool tree_has_uid(const struct tree *t, uid_t uid);
+
+#endif
