@@ -17,7 +17,8 @@
  *                       ▲  │                        │
  *                       │  └─ worker dead ─► FAILING┼─ answered, or its time is over ─► GONE
  *                       └───── server refuses ──────┘
- *      A job for nobody (stray): STRAY ─► RETURNING ─► GONE.
+ *      A job for nobody (stray): HELD ─► STRAY ─► RETURNING ─► GONE, back to STRAY when the link was lost, or on to
+ *      FAILING where it cannot go back to its queue. From every state ledger_settle() leads to GONE.
  *
  * Pure: no descriptor, no clock, no libevent. Every operation is O(1) in the number of holds and workers.
  */
@@ -30,7 +31,6 @@
 #include <stdbool.h>
 #include <sys/queue.h>
 #include <sys/types.h>
-#include <uthash.h>
 
 enum hold_state {
 	HOLD_HELD,
