@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The stream: recv(2) and send(2) straight away, and an outbox for what the kernel does not take. The outbox (an
+ * evbuffer and a write event) is made when it is needed and freed when it is empty, since most streams never need one.
+ *
+ * Does not decide how much may wait: the owner asks stream_backlog_bytes() and stops its source.
+ */
+#include "link/stream.h"
+#include <assert.h>
+#include <event2/buffer.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+/* Chunks given to one sendmsg(2). An evbuffer's chunks grow with what is added, so a few are a lot of bytes. */
+#define OUTBOX_CHUNKS 16
+
+struct outbox {
+	struct evbuffer *buffer;
+	struct event write_event;
+	bool above_high;
+};
+
+static void outbox_free(struct outbox *o)
+{
+	if (!o)
+		return;
+	(void)event_del(&o->write_event);
+	evbuffer_free(o->buffer);
+	free(o);
+}
+
+/* MSG_NOSIGNAL and not evbuffer_write(), which would need SIGPIPE to be ignored: workers inherit what is ignored. */
+static ssize_t outbox_send(struct outbox *o, int fd)
+{
+	struct evbuffer_iovec chunks[OUTBOX_CHUNKS];
+	int n = evbuffer_peek(o->buffer, -1, NULL, chunks, OUTBOX_CHUNKS);
+	struct msghdr message = {
+		.msg_iov = chunks,
+		.msg_iovlen = (size_t)MIN(n, OUTBOX_CHUNKS),
+	};
+	ssize_t sent;
+
+	do
+		sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (sent < 0 && errno == EINTR);
+
+	if (sent < 0)
+		return -errno;
+	(void)evbuffer_drain(o->buffer, (size_t)sent);
+	return sent;
+}
+
+static void stream_on_writable(_unused_ evutil_socket_t fd, _unused_ short what, void *userdata)
+{
+	struct stream *s = userdata;
+	struct outbox *o = s->outbox;
+	ssize_t sent = outbox_send(o, s->fd);
+	size_t left;
+
+	if (sent == -EAGAIN)
+		return;
+	if (sent < 0) {
+		s->error = (int)-sent;
+		outbox_free(TAKE_PTR(s->outbox));
+		s->ops->on_broken(s, s->error);
+		return;
+	}
+
+	left = evbuffer_get_length(o->buffer);
+	if (left == 0) {
+		outbox_free(TAKE_PTR(s->outbox));
+		s->ops->on_drained(s);
+	} else if (o->above_high && left < STREAM_BACKLOG_LOW_BYTES) {
+		o->above_high = false;
+		s->ops->on_drained(s);
+	}
+	/* s may be gone: nothing follows a callback. */
+}
+
+static void stream_on_readable(_unused_ evutil_socket_t fd, _unused_ short what, void *userdata)
+{
+	struct stream *s = userdata;
+
+	s->ops->on_readable(s);
+}
+
+static int stream_make_outbox(struct stream *s)
+{
+	struct outbox *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return -ENOMEM;
+	o->buffer = evbuffer_new();
+	if (!o->buffer) {
+		free(o);
+		return -ENOMEM;
+	}
+
+	(void)event_assign(&o->write_event, event_get_base(&s->read_event), s->fd, EV_WRITE | EV_PERSIST,
+			   stream_on_writable, s);
+	if (event_add(&o->write_event, NULL) < 0) {
+		outbox_free(o);
+		return -ENOMEM;
+	}
+	s->outbox = o;
+	return 0;
+}
+
+static int stream_keep(struct stream *s, const char *p, size_t bytes)
+{
+	if (!s->outbox) {
+		int r = stream_make_outbox(s);
+
+		if (r < 0)
+			return r;
+	}
+	if (evbuffer_add(s->outbox->buffer, p, bytes) < 0)
+		return -ENOMEM;
+
+	if (evbuffer_get_length(s->outbox->buffer) > STREAM_BACKLOG_HIGH_BYTES)
+		s->outbox->above_high = true;
+	return 0;
+}
+
+void stream_init(struct stream *s)
+{
+	*s = (struct stream){.fd = -EBADF};
+}
+
+int stream_open(struct stream *s, struct event_base *base, int fd, const struct stream_ops *ops)
+{
+	*s = (struct stream){.fd = fd, .ops = ops};
+	if (event_assign(&s->read_event, base, fd, EV_READ | EV_PERSIST, stream_on_readable, s) < 0 ||
+	    event_add(&s->read_event, NULL) < 0) {
+		stream_init(s);
+		return -ENOMEM;
+	}
+	s->reading = true;
+	return 0;
+}
+
+ssize_t stream_read(struct stream *s, char *buffer, size_t bytes)
+{
+	ssize_t n;
+
+	do
+		n = recv(s->fd, buffer, bytes, MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+int stream_write(struct stream *s, const char *p, size_t bytes)
+{
+	ssize_t sent = 0;
+	int r;
+
+	if (s->fd < 0)
+		return -EPIPE;
+	if (s->error > 0)
+		return -s->error;
+	if (bytes == 0)
+		return 0;
+
+	/* Behind a backlog, what comes later must wait its turn. */
+	if (!s->outbox) {
+		do
+			sent = send(s->fd, p, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+		while (sent < 0 && errno == EINTR);
+
+		if (sent < 0 && errno != EAGAIN) {
+			s->error = errno;
+			return -s->error;
+		}
+		if (sent < 0)
+			sent = 0;
+		if ((size_t)sent == bytes)
+			return 0;
+	}
+
+	r = stream_keep(s, p + sent, bytes - (size_t)sent);
+	if (r < 0) {
+		/* A command may have gone out in part: nothing can follow it. */
+		s->error = -r;
+		outbox_free(TAKE_PTR(s->outbox));
+	}
+	return r;
+}
+
+size_t stream_backlog_bytes(const struct stream *s)
+{
+	return s->outbox ? evbuffer_get_length(s->outbox->buffer) : 0;
+}
+
+void stream_pause(struct stream *s)
+{
+	if (!s->reading)
+		return;
+	(void)event_del(&s->read_event);
+	s->reading = false;
+}
+
+int stream_resume(struct stream *s)
+{
+	if (s->reading || s->fd < 0)
+		return 0;
+	if (event_add(&s->read_event, NULL) < 0)
+		return -ENOMEM;
+	s->reading = true;
+	return 0;
+}
+
+void stream_close(struct stream *s, bool reset)
+{
+	if (s->fd < 0)
+		return;
+
+	stream_pause(s);
+	outbox_free(TAKE_PTR(s->outbox));
+	if (reset) {
+		struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+		(void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	}
+	s->fd = close_fd(s->fd);
+}
