@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The dialer. A numeric address is connected to at once; for a name an evdns_base is made, asked, and freed again, so
+ * that resolv.conf and hosts are read anew each time, and neither a descriptor nor a timer is left between dials.
+ *
+ * Does not redial: link.c does, with its backoff.
+ */
+#include "link/dial.h"
+#include "base/clock.h"
+#include <assert.h>
+#include <event2/dns.h>
+#include <event2/event_struct.h>
+#include <event2/util.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define DIAL_KEEPALIVE_INTERVAL_SEC 5
+#define DIAL_KEEPALIVE_PROBES 3
+
+struct dialer {
+	struct event_base *base;
+	const struct server_url *url;
+	char port[8];
+	unsigned n_dials;
+
+	struct event turn_event;
+	bool turn_taken; /* somebody has hashed and the loop has not polled since */
+	struct hash_turn *first_turn, **last_turn;
+};
+
+/* Outlives a cancelled dial: evdns still owes a callback then. */
+struct lookup {
+	struct dial *dial; /* NULL once cancelled */
+	struct evdns_base *dns;
+	struct evdns_getaddrinfo_request *request;
+	struct event done_event;
+	bool answered;
+};
+
+struct dial {
+	struct dialer *dialer;
+	dial_callback callback;
+	void *userdata;
+	unsigned user_timeout_msec;
+
+	usec_t deadline_usec;
+	struct lookup *lookup;
+	struct evutil_addrinfo *addresses, *next;
+
+	int fd;
+	struct event connect_event;
+	struct event timer; /* the lookup's time limit, or zero: go on from the loop */
+	int error;          /* of the last step that failed, positive, with its text */
+	const char *what;
+};
+
+static const struct timeval zero_time = {0};
+
+static void dial_go_on(struct dial *d);
+
+/* ---- the lookup */
+
+/* The whole time for all of evdns's tries is DIAL_TIMEOUT_SEC, so one lost packet must not cost its default of 5 s. A
+ * name server that never answers for AAAA must not hold up the A that is there. Letters in random case upset some
+ * servers, and glibc's resolver does not do it. */
+static const struct {
+	const char *option, *value;
+} lookup_options[] = {
+	{"timeout:", "1"},
+	{"attempts:", "3"},
+	{"initial-probe-timeout:", "1"},
+	{"getaddrinfo-allow-skew:", "0.5"},
+	{"randomize-case:", "0"},
+};
+
+static void dns_log_nothing(_unused_ int is_warning, _unused_ const char *text)
+{
+	/* Name servers that fail are told by the callback. */
+}
+
+static void lookup_free(struct lookup *k)
+{
+	(void)event_del(&k->done_event);
+	if (k->dns)
+		evdns_base_free(k->dns, 0);
+	free(k);
+}
+
+/* A turn of the loop after the answer: evdns is not in a call any more, nor has deferred calls that need its base. */
+static void lookup_on_done(_unused_ evutil_socket_t fd, _unused_ short what, void *userdata)
+{
+	struct lookup *k = userdata;
+	struct dial *d = k->dial;
+
+	lookup_free(k);
+	if (d) {
+		d->lookup = NULL;
+		dial_go_on(d);
+	}
+}
+
+static void lookup_on_answer(int error, struct evutil_addrinfo *addresses, void *userdata)
+{
+	struct lookup *k = userdata;
+
+	/* evdns can call twice, first with a part and then for its own cancellation. */
+	if (k->answered) {
+		if (addresses)
+			evutil_freeaddrinfo(addresses);
+		return;
+	}
+	k->answered = true;
+	(void)event_add(&k->done_event, &zero_time);
+
+	if (!k->dial) {
+		if (addresses)
+			evutil_freeaddrinfo(addresses);
+		return;
+	}
+	k->dial->addresses = k->dial->next = addresses;
+	if (error == EVUTIL_EAI_MEMORY) {
+		k->dial->error = ENOMEM;
+		k->dial->what = "out of memory";
+	} else if (error == EVUTIL_EAI_NONAME || error == EVUTIL_EAI_NODATA || error == 0) {
+		k->dial->error = ENOENT;
+		k->dial->what = "no such host name";
+	} else {
+		k->dial->error = EHOSTUNREACH;
+		k->dial->what = "the host name cannot be looked up, for no name server answers";
+	}
+}
+
+static int lookup_start(struct dial *d)
+{
+	struct event_base *base = d->dialer->base;
+	struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
+	struct lookup *k = calloc(1, sizeof(*k));
+
+	if (!k)
+		return -ENOMEM;
+	k->dial = d;
+	(void)evtimer_assign(&k->done_event, base, lookup_on_done, k);
+
+	k->dns = evdns_base_new(base, 0);
+	if (!k->dns) {
+		lookup_free(k);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(lookup_options); i++)
+		(void)evdns_base_set_option(k->dns, lookup_options[i].option, lookup_options[i].value);
+	/* After ours, for the administrator's options win. Without the file: 127.0.0.1, as glibc does. */
+	(void)evdns_base_resolv_conf_parse(k->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
+
+	d->lookup = k;
+	/* May call back before it returns, and returns NULL then. */
+	k->request = evdns_getaddrinfo(k->dns, d->dialer->url->host, d->dialer->port, &hints, lookup_on_answer, k);
+	return 0;
+}
+
+/* evdns calls back for a cancelled request too, from the loop: only then may its base go. */
+static void lookup_cancel(struct lookup *k)
+{
+	k->dial = NULL;
+	if (!k->answered && k->request)
+		evdns_getaddrinfo_cancel(k->request);
+}
+
+/* ---- the connection */
+
+static void dial_set_options(int fd, unsigned user_timeout_msec)
+{
+	const struct {
+		int level, option, value;
+	} options[] = {
+		{IPPROTO_TCP, TCP_NODELAY, 1},
+		{SOL_SOCKET, SO_KEEPALIVE, 1},
+		{IPPROTO_TCP, TCP_KEEPIDLE, DIAL_IDLE_SEC},
+		{IPPROTO_TCP, TCP_KEEPINTVL, DIAL_KEEPALIVE_INTERVAL_SEC},
+		{IPPROTO_TCP, TCP_KEEPCNT, DIAL_KEEPALIVE_PROBES},
+		{IPPROTO_TCP, TCP_USER_TIMEOUT, (int)user_timeout_msec},
+	};
+
+	/* None of them can fail on a TCP socket of a kernel that chargehand runs on, and a link without works too. */
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		(void)setsockopt(fd, options[i].level, options[i].option, &options[i].value, sizeof(options[i].value));
+}
+
+/* TCP lets a socket connect to itself where its own port is the one that nobody listens on (a free port that the
+ * kernel has just given it). That is no server. */
+static bool dial_is_self_connected(int fd)
+{
+	struct sockaddr_storage local = {0}, peer = {0};
+	socklen_t local_bytes = sizeof(local), peer_bytes = sizeof(peer);
+
+	return getsockname(fd, (struct sockaddr *)&local, &local_bytes) == 0 &&
+	       getpeername(fd, (struct sockaddr *)&peer, &peer_bytes) == 0 && local_bytes == peer_bytes &&
+	       memcmp(&local, &peer, local_bytes) == 0;
+}
+
+static void dial_release(struct dial *d)
+{
+	if (d->fd >= 0) {
+		(void)event_del(&d->connect_event);
+		d->fd = close_fd(d->fd);
+	}
+	(void)event_del(&d->timer);
+	if (d->lookup)
+		lookup_cancel(TAKE_PTR(d->lookup));
+	if (d->addresses)
+		evutil_freeaddrinfo(d->addresses);
+	d->dialer->n_dials--;
+	free(d);
+}
+
+static void dial_finish(struct dial *d, int fd, const char *what)
+{
+	dial_callback callback = d->callback;
+	void *userdata = d->userdata;
+
+	dial_release(d);
+	callback(fd, what, userdata);
+}
+
+static void dial_set_error(struct dial *d, int error)
+{
+	d->error = error;
+	d->what = strerror(error); /* static for every errno there is */
+}
+
+static void dial_on_connected(_unused_ evutil_socket_t event_fd, short what, void *userdata)
+{
+	struct dial *d = userdata;
+	int error = 0;
+	socklen_t bytes = sizeof(error);
+
+	(void)event_del(&d->connect_event);
+	if (what & EV_TIMEOUT)
+		error = ETIMEDOUT;
+	else if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &error, &bytes) < 0)
+		error = errno;
+	else if (error == 0 && dial_is_self_connected(d->fd))
+		error = ECONNREFUSED;
+
+	if (error == 0) {
+		dial_finish(d, TAKE_FD(d->fd), NULL);
+		return;
+	}
+	d->fd = close_fd(d->fd);
+	dial_set_error(d, error);
+	dial_go_on(d);
+}
+
+/* What is left of the time, shared evenly with the addresses that come after: one that swallows packets, as an IPv6
+ * address without a route behind it does, leaves something for the others. */
+static usec_t dial_share_usec(const struct dial *d)
+{
+	usec_t left = usec_sub(d->deadline_usec, clock_now_usec());
+	unsigned n = 0;
+
+	for (const struct evutil_addrinfo *a = d->next; a; a = a->ai_next)
+		n++;
+	return n > 0 ? left / n : left;
+}
+
+static int dial_connect(struct dial *d, const struct evutil_addrinfo *a, usec_t limit_usec)
+{
+	struct timeval limit = usec_to_timeval(limit_usec);
+	int r;
+
+	if (limit_usec == 0)
+		return -ETIMEDOUT;
+
+	d->fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+	if (d->fd < 0) {
+		d->fd = -EBADF;
+		return -errno;
+	}
+	dial_set_options(d->fd, d->user_timeout_msec);
+
+	if (connect(d->fd, a->ai_addr, (socklen_t)a->ai_addrlen) < 0 && errno != EINPROGRESS) {
+		r = -errno;
+		d->fd = close_fd(d->fd);
+		return r;
+	}
+	/* A socket that is connected already is writable as well. */
+	(void)event_assign(&d->connect_event, d->dialer->base, d->fd, EV_WRITE, dial_on_connected, d);
+	if (event_add(&d->connect_event, &limit) < 0) {
+		d->fd = close_fd(d->fd);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* True when one of the addresses left is being connected to. */
+static bool dial_try_addresses(struct dial *d)
+{
+	while (d->next) {
+		usec_t share = dial_share_usec(d);
+		const struct evutil_addrinfo *a = d->next;
+		int r;
+
+		d->next = a->ai_next;
+		r = dial_connect(d, a, share);
+		if (r == 0)
+			return true;
+		dial_set_error(d, -r);
+	}
+	return false;
+}
+
+static void dial_go_on(struct dial *d)
+{
+	(void)event_del(&d->timer);
+	if (!dial_try_addresses(d))
+		dial_finish(d, -d->error, d->what);
+}
+
+static void dial_on_timer(_unused_ evutil_socket_t fd, _unused_ short what, void *userdata)
+{
+	struct dial *d = userdata;
+
+	if (d->lookup) {
+		d->error = ETIMEDOUT;
+		d->what = "the host name cannot be looked up in time";
+		dial_finish(d, -d->error, d->what);
+	} else {
+		dial_go_on(d);
+	}
+}
+
+int dial_start(struct dialer *dialer, unsigned user_timeout_msec, dial_callback callback, void *userdata,
+	       struct dial **ret)
+{
+	struct evutil_addrinfo hints = {
+		.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_protocol = IPPROTO_TCP,
+		.ai_flags = EVUTIL_AI_NUMERICHOST | EVUTIL_AI_NUMERICSERV,
+	};
+	struct timeval limit = {.tv_sec = DIAL_TIMEOUT_SEC};
+	struct dial *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	d->dialer = dialer;
+	d->callback = callback;
+	d->userdata = userdata;
+	d->user_timeout_msec = user_timeout_msec;
+	d->fd = -EBADF;
+	d->deadline_usec = usec_add(clock_now_usec(), DIAL_TIMEOUT_SEC * USEC_PER_SEC);
+	(void)evtimer_assign(&d->timer, dialer->base, dial_on_timer, d);
+	dialer->n_dials++;
+
+	if (evutil_getaddrinfo(dialer->url->host, dialer->port, &hints, &d->addresses) == 0) {
+		d->next = d->addresses;
+		if (dial_try_addresses(d))
+			goto started;
+		limit = zero_time;
+	} else {
+		d->addresses = NULL;
+		if (lookup_start(d) < 0)
+			goto fail;
+	}
+	if (event_add(&d->timer, &limit) < 0)
+		goto fail;
+
+started:
+	*ret = d;
+	return 0;
+
+fail:
+	dial_release(d);
+	return -ENOMEM;
+}
+
+struct dial *dial_cancel(struct dial *d)
+{
+	if (d)
+		dial_release(d);
+	return NULL;
+}
+
+/* ---- turns of hashing */
+
+static void dialer_on_turn(_unused_ evutil_socket_t fd, _unused_ short what, void *userdata)
+{
+	struct dialer *d = userdata;
+	struct hash_turn *t = d->first_turn;
+
+	d->turn_taken = false;
+	if (t) {
+		dialer_leave_turn(d, t);
+		dialer_take_turn(d, t);
+	}
+}
+
+void dialer_take_turn(struct dialer *d, struct hash_turn *t)
+{
+	assert(!t->waiting);
+
+	if (d->turn_taken) {
+		t->waiting = true;
+		t->next = NULL;
+		*d->last_turn = t;
+		d->last_turn = &t->next;
+		return;
+	}
+	/* A timer, even of zero, is looked at after the descriptors: others' I/O comes in between. */
+	d->turn_taken = event_add(&d->turn_event, &zero_time) == 0;
+	t->callback(t);
+}
+
+void dialer_leave_turn(struct dialer *d, struct hash_turn *t)
+{
+	struct hash_turn **p;
+
+	if (!t->waiting)
+		return;
+	for (p = &d->first_turn; *p != t; p = &(*p)->next)
+		assert(*p);
+	*p = t->next;
+	if (d->last_turn == &t->next)
+		d->last_turn = p;
+	t->waiting = false;
+}
+
+/* ---- the dialer */
+
+int dialer_new(struct event_base *base, const struct server_url *url, struct dialer **ret)
+{
+	struct dialer *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	d->base = base;
+	d->url = url;
+	(void)snprintf(d->port, sizeof(d->port), "%u", (unsigned)url->port);
+	d->last_turn = &d->first_turn;
+	(void)evtimer_assign(&d->turn_event, base, dialer_on_turn, d);
+	evdns_set_log_fn(dns_log_nothing); /* else they go to standard error as they are */
+	*ret = d;
+	return 0;
+}
+
+struct dialer *dialer_free(struct dialer *d)
+{
+	if (!d)
+		return NULL;
+	assert(d->n_dials == 0 && !d->first_turn);
+	(void)event_del(&d->turn_event);
+	free(d);
+	return NULL;
+}
+
+struct event_base *dialer_base(const struct dialer *d)
+{
+	return d->base;
+}
+
+const struct server_url *dialer_url(const struct dialer *d)
+{
+	return d->url;
+}
