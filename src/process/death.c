@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Cause and wording. A thousand jobs can die with one worker, and each has a message of its own: so text is put
+ * together by memcpy(3), and only numbers with a unit go through printf(3).
+ */
+#include "process/death.h"
+
+#include "base/parse.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+static const char *const errtypes[] = {
+	[DEATH_WORKER_OUT_OF_MEMORY] = "WorkerOutOfMemory",
+	[DEATH_HOST_OUT_OF_MEMORY] = "HostOutOfMemory",
+	[DEATH_WORKER_SIGNALED] = "WorkerSignaled",
+	[DEATH_WORKER_EXITED] = "WorkerExited",
+	[DEATH_WORKER_HUNG] = "WorkerHung",
+	[DEATH_WORKER_STOPPED] = "WorkerStopped",
+	[DEATH_JOB_STRANDED] = "JobStranded",
+	[DEATH_SUPERVISOR_DIED] = "SupervisorDied",
+};
+static_assert(ARRAY_SIZE(errtypes) == _DEATH_CAUSE_MAX, "each cause has its errtype");
+
+/* sigabbrev_np(3) is of one C library only. */
+static const char *const signal_names[] = {
+	[SIGHUP] = "SIGHUP",       [SIGINT] = "SIGINT",   [SIGQUIT] = "SIGQUIT", [SIGILL] = "SIGILL",
+	[SIGTRAP] = "SIGTRAP",     [SIGABRT] = "SIGABRT", [SIGBUS] = "SIGBUS",   [SIGFPE] = "SIGFPE",
+	[SIGKILL] = "SIGKILL",     [SIGUSR1] = "SIGUSR1", [SIGSEGV] = "SIGSEGV", [SIGUSR2] = "SIGUSR2",
+	[SIGPIPE] = "SIGPIPE",     [SIGALRM] = "SIGALRM", [SIGTERM] = "SIGTERM", [SIGCHLD] = "SIGCHLD",
+	[SIGCONT] = "SIGCONT",     [SIGSTOP] = "SIGSTOP", [SIGTSTP] = "SIGTSTP", [SIGTTIN] = "SIGTTIN",
+	[SIGTTOU] = "SIGTTOU",     [SIGURG] = "SIGURG",   [SIGXCPU] = "SIGXCPU", [SIGXFSZ] = "SIGXFSZ",
+	[SIGVTALRM] = "SIGVTALRM", [SIGPROF] = "SIGPROF", [SIGPWR] = "SIGPWR",   [SIGWINCH] = "SIGWINCH",
+	[SIGIO] = "SIGIO",         [SIGSYS] = "SIGSYS",
+#ifdef SIGSTKFLT
+	[SIGSTKFLT] = "SIGSTKFLT",
+#endif
+};
+
+/* A string that is cut where its room ends, and counts what it would have been. */
+struct text {
+	char *buffer;
+	size_t room; /* with the terminator */
+	size_t bytes;
+};
+
+const char *death_cause_to_errtype(enum death_cause cause)
+{
+	return (unsigned)cause < _DEATH_CAUSE_MAX ? errtypes[cause] : "?";
+}
+
+static bool was_signaled(const struct exit_info *e)
+{
+	return e->code == CLD_KILLED || e->code == CLD_DUMPED;
+}
+
+enum death_cause death_classify(const struct death_evidence *e)
+{
+	if (e->hung)
+		return DEATH_WORKER_HUNG;
+	/* The SIGKILL at the end of the grace is chargehand's own, whatever the counters say of earlier children. */
+	if (e->stop == DEATH_STOP_GRACE)
+		return DEATH_WORKER_STOPPED;
+	/* oom_kill alone may tell of a child that the worker outlived; oom alone may rise without any kill. The leaf's
+	 * own oom rises when it was the leaf's limit that was hit. */
+	if (was_signaled(&e->exit) && e->exit.status == SIGKILL && e->have_memory_events && e->oom_kill_rise > 0)
+		return e->oom_rise > 0 ? DEATH_WORKER_OUT_OF_MEMORY : DEATH_HOST_OUT_OF_MEMORY;
+	if (e->stop == DEATH_STOP_BEFORE)
+		return DEATH_WORKER_STOPPED;
+	return was_signaled(&e->exit) ? DEATH_WORKER_SIGNALED : DEATH_WORKER_EXITED;
+}
+
+const char *death_signal_name(int signal, char buffer[16])
+{
+	if (signal > 0 && (size_t)signal < ARRAY_SIZE(signal_names) && signal_names[signal])
+		return signal_names[signal];
+	(void)snprintf(buffer, 16, "signal %d", signal);
+	return buffer;
+}
+
+static struct text text_begin(char *buffer, size_t room)
+{
+	if (room > 0)
+		buffer[0] = 0;
+	return (struct text){ .buffer = buffer, .room = room };
+}
+
+static void put(struct text *t, const char *s)
+{
+	size_t bytes = strlen(s);
+	if (t->bytes + 1 < t->room) {
+		size_t n = MIN(bytes, t->room - 1 - t->bytes);
+		memcpy(t->buffer + t->bytes, s, n);
+		t->buffer[t->bytes + n] = 0;
+	}
+	t->bytes += bytes;
+}
+
+static void put_number(struct text *t, uint64_t n)
+{
+	char digits[24];
+	char *p = digits + sizeof(digits) - 1;
+
+	*p = 0;
+	do {
+		*--p = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	put(t, p);
+}
+
+static void put_duration(struct text *t, usec_t usec)
+{
+	char buffer[FORMAT_DURATION_MAX];
+	put(t, format_duration(buffer, usec));
+}
+
+static void put_size(struct text *t, uint64_t bytes)
+{
+	char buffer[FORMAT_SIZE_MAX];
+	put(t, format_size(buffer, bytes));
+}
+
+/* "was killed by SIGSEGV (core dumped)", "exited with status 3" */
+static void put_exit(struct text *t, const struct exit_info *e)
+{
+	char buffer[16];
+
+	if (!was_signaled(e)) {
+		put(t, "exited with status ");
+		put_number(t, (uint64_t)(e->status & 0xff));
+		return;
+	}
+	put(t, "was killed by ");
+	put(t, death_signal_name(e->status, buffer));
+	if (e->code == CLD_DUMPED)
+		put(t, " (core dumped)");
+}
+
+static void put_stop(struct text *t, const struct death_evidence *e)
+{
+	if (e->stop == DEATH_STOP_GRACE) {
+		put(t, "was told to stop and killed at the end of its grace of ");
+		put_duration(t, e->stop_grace_usec);
+		put(t, ",");
+		return;
+	}
+	put(t, "was told to stop and ");
+	put_exit(t, &e->exit);
+	put(t, " before the end of its grace,");
+}
+
+static void put_death(struct text *t, const struct death_evidence *e)
+{
+	put(t, e->worker);
+	put(t, " (pid ");
+	put_number(t, (uint64_t)MAX(e->exit.pid, 0));
+	put(t, ") ");
+	switch (death_classify(e)) {
+	case DEATH_WORKER_OUT_OF_MEMORY:
+		put(t, "was killed by the kernel at its own memory limit");
+		break;
+	case DEATH_HOST_OUT_OF_MEMORY:
+		put(t, "was killed by the kernel for a shortage of memory outside of it, below its own limit,");
+		break;
+	case DEATH_WORKER_HUNG:
+		put(t, "hung and was ended by chargehand");
+		break;
+	case DEATH_WORKER_STOPPED:
+		put_stop(t, e);
+		break;
+	default:
+		put_exit(t, &e->exit);
+		break;
+	}
+	put(t, " ");
+	put_duration(t, usec_sub(e->ended_usec, e->started_usec));
+	put(t, " after its start");
+	if (e->killed_by_us)
+		put(t, "; chargehand killed the processes it left behind");
+}
+
+int death_format(const struct death_evidence *e, char *buffer, size_t buffer_bytes)
+{
+	struct text t = text_begin(buffer, buffer_bytes);
+
+	put_death(&t, e);
+	return (int)MIN(t.bytes, (size_t)INT_MAX);
+}
+
+int death_format_job(const struct death_evidence *e, size_t n_held, usec_t held_usec, char *buffer, size_t buffer_bytes)
+{
+	struct text t = text_begin(buffer, MIN(buffer_bytes, (size_t)FAIL_MESSAGE_MAX + 1));
+
+	put_death(&t, e);
+	if (e->memory_peak_bytes > 0) {
+		put(&t, "; memory peak ");
+		put_size(&t, e->memory_peak_bytes);
+		if (e->memory_max_bytes != UINT64_MAX) {
+			put(&t, " of ");
+			put_size(&t, e->memory_max_bytes);
+		}
+	}
+	put(&t, "; it held ");
+	put_number(&t, n_held);
+	put(&t, n_held == 1 ? " job, this one for " : " jobs, this one for ");
+	put_duration(&t, held_usec);
+	return (int)MIN(t.bytes, (size_t)INT_MAX);
+}
