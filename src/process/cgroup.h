@@ -27,7 +27,7 @@ struct cgroup_leaf {
 	int parent_fd;   /* borrowed */
 	int dir_fd;      /* -EBADF when there is none */
 	int events_fd;   /* cgroup.events, for EPOLLPRI; -EBADF when there is none */
-	char *name;      /* below the parent */
+	char *name;      /* below the parent; not always the one asked for: "cpu.1" would look like the kernel's own */
 	uint64_t id;     /* what sock_diag(7) calls the cgroup: its inode number */
 };
 
@@ -39,7 +39,11 @@ int cgroup_open_parent(const char *path, int *ret_fd) _must_check_;
  * nothing is left behind and *ret_what is a static word for what could not be set ("memory.max", …). */
 int cgroup_leaf_new(int parent_fd, const char *name, const struct cgroup_limits *limits, struct cgroup_leaf **ret,
 		    const char **ret_what) _must_check_;
-/* rmdir when it is empty, and frees. Accepts NULL. -EBUSY is told by the result of cgroup_leaf_remove(). */
+/* Writes the limits that are set, also of a leaf that lives; *ret_what as above. Never takes one away. */
+int cgroup_leaf_set_limits(const struct cgroup_leaf *leaf, const struct cgroup_limits *limits, const char **ret_what)
+	_must_check_;
+/* rmdir, of the groups below it too, and free. On failure (-EBUSY: not empty) the leaf is still the caller's. Accepts
+ * NULL; a group that is gone already is removed. cgroup_leaf_free() leaves the directory alone. */
 int cgroup_leaf_remove(struct cgroup_leaf *leaf);
 struct cgroup_leaf *cgroup_leaf_free(struct cgroup_leaf *leaf);
 
@@ -51,7 +55,8 @@ int cgroup_leaf_is_populated(const struct cgroup_leaf *leaf);
 int cgroup_leaf_read_events(const struct cgroup_leaf *leaf, struct cgroup_events *ret);
 /* memory.peak and memory.max; 0 and CGROUP_UNLIMITED where the kernel does not tell. */
 void cgroup_leaf_read_memory(const struct cgroup_leaf *leaf, uint64_t *ret_peak, uint64_t *ret_max);
-/* The pids in the leaf and below: callback for each until it returns non-zero; -errno. */
+/* The pids in the leaf and below: callback for each until it returns non-zero, which is then the result; else 0
+ * or -errno. */
 int cgroup_leaf_each_pid(const struct cgroup_leaf *leaf, int (*callback)(pid_t pid, void *userdata), void *userdata);
 /* Is the cgroup with this id the leaf or below it? (A child may make groups of its own.) */
 bool cgroup_leaf_contains(const struct cgroup_leaf *leaf, uint64_t cgroup_id);
