@@ -20,9 +20,9 @@ struct tree {
 	const char *mark;  /* value of CHARGEHAND_WORKER; borrowed */
 };
 
-/* 1 when a process of the tree other than `except` (0 for none) still lives: in the process group, or a child of ours,
- * or one of its session, that carries the mark; 0 when not; -errno. Zombies do not live. `except` may be a zombie that is still to
- * be reaped. Cheap when chargehand has no other children: one kill(2) and one read of /proc/thread-self/children. */
+/* 1 when a process of the tree other than `except` (0 for none) still lives: a child of ours in the process group or
+ * session, or one that carries the mark; 0 when not; -errno. Zombies do not live. `except` may be a zombie that is
+ * still to be reaped. Cheap: one read of /proc/thread-self/children, and one waitid(2) for each child but `except`. */
 int tree_is_alive(const struct tree *t, pid_t except);
 
 /* SIGKILL (or another signal) to every process of the tree that can be found; returns how many, or -errno. To be
@@ -34,5 +34,8 @@ bool tree_contains(const struct tree *t, pid_t pid);
 
 /* True when a live process of the tree has this uid (effective or real): for strangers without a leaf. */
 bool tree_has_uid(const struct tree *t, uid_t uid);
+
+/* For tests: as on a kernel without CONFIG_PROC_CHILDREN, where /proc is scanned instead. */
+void tree_pretend_no_children(bool yes);
 
 #endif
