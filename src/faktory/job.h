@@ -17,6 +17,7 @@
 
 #define JOB_QUEUE_MAX 128 /* of queue and jobtype, for messages: longer ones are cut */
 #define JOB_WID_MAX 128
+#define JOB_TEXT_MAX 72 /* private: the longest key that is known, with every byte spelled as \uXXXX */
 
 enum job_scan_mode {
 	JOB_SCAN_FETCHED, /* a job: all of struct job; keys exact, as the server writes them */
@@ -49,17 +50,16 @@ struct job_scan {
 
 	/* private */
 	enum job_scan_mode mode;
-	uint32_t depth;
 	uint8_t state;
-	uint8_t key;          /* which top-level (or second-level) key the present value belongs to */
-	uint8_t escape;       /* inside "\" or "\uXXXX" */
-	bool expect_key;
-	uint8_t section;      /* inside "failure" or "custom" at depth 2 */
-	char text[32];        /* a key or a number, cut */
+	uint8_t section;      /* inside "failure" or "custom", else 0 */
+	uint8_t key;          /* which key the present value belongs to */
+	bool escape;          /* the byte behind a backslash is still to come */
+	bool refused;         /* the server will answer "invalid": nothing that follows can give a jid */
+	bool text_cut;
 	uint8_t text_bytes;
-	char *value;          /* where a string value goes, NULL to skip it */
-	uint16_t value_bytes, value_limit;
-	bool value_cut;
+	uint16_t value_bytes; /* of the present string value, kept or not, at most JID_RAW_MAX + 1 */
+	uint32_t depth;       /* below the value that is only counted */
+	char text[JOB_TEXT_MAX]; /* a key, as it is spelled, or a number or literal */
 };
 
 void job_scan_init(struct job_scan *s, enum job_scan_mode mode);

@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A JSON scanner that can stop after any byte. It knows three places: the top level and the inside of "failure" and
+ * "custom", where keys are read; and everything else, where brackets are counted and strings are crossed, without a
+ * look at anything in them. What a key means is decided at the end of its value, so that the last of several equal
+ * keys wins, as it does on the server.
+ */
+#include "faktory/job.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum state {
+	STATE_START,
+	STATE_KEY_OR_END,
+	STATE_KEY,
+	STATE_IN_KEY,
+	STATE_COLON,
+	STATE_VALUE,
+	STATE_IN_STRING,
+	STATE_IN_SCALAR,
+	STATE_BELOW,
+	STATE_BELOW_STRING,
+	STATE_AFTER,
+};
+
+enum key {
+	KEY_NONE,
+	KEY_JID,
+	KEY_QUEUE,
+	KEY_JOBTYPE,
+	KEY_WID,
+	KEY_RESERVE_FOR,
+	KEY_RETRY,
+	KEY_FAILURE,
+	KEY_CUSTOM,
+	KEY_RETRY_COUNT,
+	KEY_ENTERPRISE,
+};
+
+enum section {
+	SECTION_TOP,
+	SECTION_FAILURE,
+	SECTION_CUSTOM,
+};
+
+/* Go's decoder gives up at this depth, and so the server has never stored a job that is nested deeper. */
+#define DEPTH_MAX 10000
+
+/* How far a string is crossed byte by byte before memchr(3) is called, whose start costs more than most strings. */
+#define STRING_BYTEWISE 32
+
+#define FETCHED (1u << JOB_SCAN_FETCHED)
+#define EXACT (1u << JOB_SCAN_EXACT)
+#define FOLDED (1u << JOB_SCAN_FOLDED)
+
+static const struct {
+	const char *name;
+	enum key key;
+	enum section section;
+	unsigned modes;
+} keys[] = {
+	{ "jid", KEY_JID, SECTION_TOP, FETCHED | EXACT | FOLDED },
+	{ "queue", KEY_QUEUE, SECTION_TOP, FETCHED },
+	{ "jobtype", KEY_JOBTYPE, SECTION_TOP, FETCHED },
+	{ "wid", KEY_WID, SECTION_TOP, FOLDED },
+	{ "reserve_for", KEY_RESERVE_FOR, SECTION_TOP, FETCHED },
+	{ "retry", KEY_RETRY, SECTION_TOP, FETCHED },
+	{ "failure", KEY_FAILURE, SECTION_TOP, FETCHED },
+	{ "custom", KEY_CUSTOM, SECTION_TOP, FETCHED },
+	{ "retry_count", KEY_RETRY_COUNT, SECTION_FAILURE, FETCHED },
+	{ "bid", KEY_ENTERPRISE, SECTION_CUSTOM, FETCHED },
+	{ "unique_for", KEY_ENTERPRISE, SECTION_CUSTOM, FETCHED },
+	{ "track", KEY_ENTERPRISE, SECTION_CUSTOM, FETCHED },
+};
+static_assert(JOB_TEXT_MAX >= 6 * STRLEN("retry_count"), "a key spelled in escapes has room");
+
+void job_scan_init(struct job_scan *s, enum job_scan_mode mode)
+{
+	*s = (struct job_scan){ .mode = mode };
+}
+
+uint64_t job_lease_sec(int64_t reserve_for)
+{
+	if (reserve_for == 0)
+		return 1800;
+	return (uint64_t)MIN(MAX(reserve_for, (int64_t)60), (int64_t)86400);
+}
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* Bytes of a number or a literal; scalar_end() says whether they make one. */
+static bool is_scalar(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || c == '-' || c == '+' || c == '.' || c == 'E';
+}
+
+static void text_add(struct job_scan *s, const char *p, size_t bytes)
+{
+	size_t n = MIN(bytes, (size_t)(JOB_TEXT_MAX - s->text_bytes));
+
+	if (n < bytes)
+		s->text_cut = true;
+	memcpy(s->text + s->text_bytes, p, n);
+	s->text_bytes = (uint8_t)(s->text_bytes + n);
+}
+
+static void text_reset(struct job_scan *s)
+{
+	s->text_bytes = 0;
+	s->text_cut = false;
+}
+
+static bool name_equals(const char *name, const char *p, size_t bytes, bool fold)
+{
+	if (strlen(name) != bytes)
+		return false;
+	for (size_t i = 0; i < bytes; i++) {
+		char c = fold && p[i] >= 'A' && p[i] <= 'Z' ? (char)(p[i] + ('a' - 'A')) : p[i];
+		if (c != name[i])
+			return false;
+	}
+	return true;
+}
+
+/* Which key has just been read. */
+static void key_end(struct job_scan *s)
+{
+	char decoded[3 * JOB_TEXT_MAX];
+	const char *p = s->text;
+	ssize_t n = s->text_bytes;
+
+	s->key = KEY_NONE;
+	s->state = STATE_COLON;
+	if (s->text_cut)
+		return;
+	if (memchr(p, '\\', (size_t)n)) {
+		n = jid_decode(s->text, s->text_bytes, decoded, sizeof(decoded));
+		if (n < 0) {
+			s->broken = true;
+			return;
+		}
+		p = decoded;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (keys[i].section == s->section && (keys[i].modes & 1u << s->mode) &&
+		    name_equals(keys[i].name, p, (size_t)n, s->mode == JOB_SCAN_FOLDED))
+			s->key = (uint8_t)keys[i].key;
+	if (s->key == KEY_ENTERPRISE)
+		s->job.custom_has_enterprise = true;
+}
+
+static void jid_forget(struct job_scan *s)
+{
+	s->job.jid_bytes = 0;
+	s->job.jid_too_long = false;
+}
+
+/* A value of a type that the present key cannot have, or of no interest. */
+static void value_other(struct job_scan *s)
+{
+	/* ACK decodes into a map of strings, where any other value spoils the whole; FAIL and BEAT into a struct. */
+	if (s->mode == JOB_SCAN_EXACT || (s->mode == JOB_SCAN_FOLDED && (s->key == KEY_JID || s->key == KEY_WID)))
+		s->refused = true;
+	if (s->refused || s->key == KEY_JID)
+		jid_forget(s);
+	if (s->key == KEY_RETRY)
+		s->job.have_retry = false;
+}
+
+/* null leaves a struct's field as it is, and empties a map's. */
+static void value_null(struct job_scan *s)
+{
+	if (s->key == KEY_JID && s->mode != JOB_SCAN_FOLDED)
+		jid_forget(s);
+	if (s->key == KEY_RETRY)
+		s->job.have_retry = false;
+}
+
+static void value_number(struct job_scan *s, int64_t number)
+{
+	switch (s->key) {
+	case KEY_RESERVE_FOR:
+		s->job.reserve_for = number;
+		break;
+	case KEY_RETRY:
+		s->job.retry = number;
+		s->job.have_retry = true;
+		break;
+	case KEY_RETRY_COUNT:
+		s->job.retry_count = number;
+		break;
+	default:
+		value_other(s);
+	}
+}
+
+/* JSON's grammar of a number. True, with *ret_integer telling whether *ret is one; what does not fit is saturated. */
+static bool number_parse(const char *p, const char *end, bool cut, int64_t *ret, bool *ret_integer)
+{
+	bool negative = p < end && *p == '-', integer = true;
+	const char *digits;
+	int64_t n = 0;
+
+	p += negative;
+	digits = p;
+	for (; p < end && *p >= '0' && *p <= '9'; p++) {
+		int digit = negative ? '0' - *p : *p - '0';
+
+		if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, digit, &n)) {
+			n = negative ? INT64_MIN : INT64_MAX;
+			while (p + 1 < end && p[1] >= '0' && p[1] <= '9')
+				p++;
+		}
+	}
+	if (p == digits || (*digits == '0' && p - digits > 1))
+		return false;
+	if (p < end && *p == '.') {
+		integer = false;
+		for (digits = ++p; p < end && *p >= '0' && *p <= '9'; p++)
+			;
+		if (p == digits && !cut)
+			return false;
+	}
+	if (p < end && (*p == 'e' || *p == 'E')) {
+		integer = false;
+		p++;
+		if (p < end && (*p == '+' || *p == '-'))
+			p++;
+		for (digits = p; p < end && *p >= '0' && *p <= '9'; p++)
+			;
+		if (p == digits && !cut)
+			return false;
+	}
+	*ret = n;
+	*ret_integer = integer;
+	return p == end;
+}
+
+static bool text_is(const struct job_scan *s, const char *literal)
+{
+	return s->text_bytes == strlen(literal) && memcmp(s->text, literal, s->text_bytes) == 0;
+}
+
+static void scalar_end(struct job_scan *s)
+{
+	int64_t number;
+	bool integer;
+
+	s->state = STATE_AFTER;
+	if (text_is(s, "null"))
+		value_null(s);
+	else if (text_is(s, "true") || text_is(s, "false"))
+		value_other(s);
+	else if (!number_parse(s->text, s->text + s->text_bytes, s->text_cut, &number, &integer))
+		s->broken = true;
+	else if (integer)
+		value_number(s, number);
+	else
+		value_other(s); /* the server's own fields are integers: 1e3 or 2.0 would not be decoded either */
+}
+
+static void string_begin(struct job_scan *s)
+{
+	s->state = STATE_IN_STRING;
+	s->value_bytes = 0;
+	if (s->key == KEY_JID)
+		jid_forget(s);
+	if (s->key == KEY_RETRY)
+		s->job.have_retry = false;
+}
+
+/* Keeps a piece of a string value, as far as there is room. */
+static void string_add(struct job_scan *s, const char *p, size_t bytes)
+{
+	size_t limit, n;
+	char *to;
+
+	switch (s->key) {
+	case KEY_JID:
+		to = s->job.jid;
+		limit = sizeof(s->job.jid);
+		break;
+	case KEY_QUEUE:
+		to = s->job.queue;
+		limit = sizeof(s->job.queue) - 1;
+		break;
+	case KEY_JOBTYPE:
+		to = s->job.jobtype;
+		limit = sizeof(s->job.jobtype) - 1;
+		break;
+	case KEY_WID:
+		to = s->job.wid;
+		limit = sizeof(s->job.wid) - 1;
+		break;
+	default:
+		return;
+	}
+	if (s->value_bytes < limit) {
+		n = MIN(bytes, limit - s->value_bytes);
+		memcpy(to + s->value_bytes, p, n);
+	}
+	s->value_bytes = (uint16_t)MIN(s->value_bytes + bytes, (size_t)JID_RAW_MAX + 1);
+	if (s->key != KEY_JID)
+		to[MIN((size_t)s->value_bytes, limit)] = '\0';
+}
+
+static void string_end(struct job_scan *s)
+{
+	char decoded[JID_DECODED_MAX];
+
+	s->state = STATE_AFTER;
+	if (s->key == KEY_JID && !s->refused) {
+		if (s->value_bytes > JID_RAW_MAX)
+			s->job.jid_too_long = true;
+		else if (jid_decode(s->job.jid, s->value_bytes, decoded, sizeof(decoded)) < 0)
+			s->broken = true;
+		else
+			s->job.jid_bytes = s->value_bytes;
+	} else if (s->key == KEY_QUEUE || s->key == KEY_JOBTYPE || s->key == KEY_WID) {
+		string_add(s, "", 0); /* an empty one still replaces what an earlier key left */
+	}
+}
+
+/* Crosses a string from anywhere inside it: the closing quote, or end. *escape carries a backslash over a split. */
+static const char *string_cross(const char *p, const char *end, bool *escape)
+{
+	if (*escape && p < end) {
+		*escape = false;
+		p++;
+	}
+	while (p < end) {
+		const char *stop = end - p > STRING_BYTEWISE ? p + STRING_BYTEWISE : end, *quote, *limit, *b;
+
+		while (p < stop) {
+			if (*p == '"')
+				return p;
+			if (*p == '\\') {
+				if (++p == end) {
+					*escape = true;
+					return end;
+				}
+			}
+			p++;
+		}
+		if (p >= end)
+			break;
+		quote = memchr(p, '"', (size_t)(end - p));
+		limit = quote ? quote : end;
+		for (b = limit; b > p && b[-1] == '\\'; b--)
+			;
+		if ((limit - b) % 2 == 0)
+			return limit;
+		if (!quote) {
+			*escape = true;
+			return end;
+		}
+		p = quote + 1;
+	}
+	return end;
+}
+
+/* Brackets and quotes: all that counts below the top level. */
+static const bool below_special[256] = {
+	['"'] = true, ['['] = true, [']'] = true, ['{'] = true, ['}'] = true,
+};
+
+static const char *scan_below(struct job_scan *s, const char *p, const char *end)
+{
+	const unsigned char *u;
+
+	while (p < end) {
+		if (s->state == STATE_BELOW_STRING) {
+			p = string_cross(p, end, &s->escape);
+			if (p == end)
+				return end;
+			s->state = STATE_BELOW;
+			p++;
+		}
+		u = (const unsigned char *)p;
+		while ((const unsigned char *)end - u >= 4) {
+			if (below_special[u[0]])
+				break;
+			if (below_special[u[1]]) {
+				u += 1;
+				break;
+			}
+			if (below_special[u[2]]) {
+				u += 2;
+				break;
+			}
+			if (below_special[u[3]]) {
+				u += 3;
+				break;
+			}
+			u += 4;
+		}
+		while (u < (const unsigned char *)end && !below_special[*u])
+			u++;
+		p = (const char *)u;
+		if (p == end)
+			return end;
+		switch (*p++) {
+		case '"':
+			s->state = STATE_BELOW_STRING;
+			break;
+		case '[':
+		case '{':
+			if (++s->depth > DEPTH_MAX) {
+				s->broken = true;
+				return p;
+			}
+			break;
+		default:
+			if (--s->depth == 0) {
+				s->state = STATE_AFTER;
+				return p;
+			}
+		}
+	}
+	return p;
+}
+
+static const char *scan_string(struct job_scan *s, const char *p, const char *end)
+{
+	const char *q = string_cross(p, end, &s->escape);
+
+	if (s->state == STATE_IN_KEY)
+		text_add(s, p, (size_t)(q - p));
+	else
+		string_add(s, p, (size_t)(q - p));
+	if (q == end)
+		return end;
+	if (s->state == STATE_IN_KEY)
+		key_end(s);
+	else
+		string_end(s);
+	return q + 1;
+}
+
+static void value_begin(struct job_scan *s, char c)
+{
+	if (c == '"') {
+		string_begin(s);
+	} else if (c == '{' && (s->key == KEY_FAILURE || s->key == KEY_CUSTOM)) {
+		s->section = s->key == KEY_FAILURE ? SECTION_FAILURE : SECTION_CUSTOM;
+		s->state = STATE_KEY_OR_END;
+	} else if (c == '{' || c == '[') {
+		value_other(s);
+		s->depth = 1;
+		s->state = STATE_BELOW;
+	} else {
+		s->broken = !is_scalar(c);
+		text_reset(s);
+		text_add(s, &c, 1);
+		s->state = STATE_IN_SCALAR;
+	}
+}
+
+static void object_end(struct job_scan *s)
+{
+	if (s->section == SECTION_TOP) {
+		s->done = true;
+	} else {
+		s->section = SECTION_TOP;
+		s->state = STATE_AFTER;
+	}
+}
+
+/* One byte of what stands between keys and values, where there is nothing to be gained by haste. */
+static void scan_byte(struct job_scan *s, char c)
+{
+	if (s->state == STATE_IN_SCALAR) {
+		if (is_scalar(c)) {
+			text_add(s, &c, 1);
+			return;
+		}
+		scalar_end(s); /* and c is what follows it */
+		if (s->broken)
+			return;
+	}
+	if (is_blank(c))
+		return;
+
+	switch (s->state) {
+	case STATE_START:
+		s->state = STATE_KEY_OR_END;
+		s->broken = c != '{';
+		break;
+	case STATE_KEY_OR_END:
+	case STATE_KEY:
+		if (c == '}' && s->state == STATE_KEY_OR_END) {
+			object_end(s);
+			break;
+		}
+		s->state = STATE_IN_KEY;
+		s->broken = c != '"';
+		text_reset(s);
+		break;
+	case STATE_COLON:
+		s->state = STATE_VALUE;
+		s->broken = c != ':';
+		break;
+	case STATE_VALUE:
+		value_begin(s, c);
+		break;
+	default: /* STATE_AFTER */
+		if (c == '}')
+			object_end(s);
+		else if (c == ',')
+			s->state = STATE_KEY;
+		else
+			s->broken = true;
+	}
+}
+
+void job_scan_feed(struct job_scan *s, const char *p, size_t bytes)
+{
+	const char *end = p + bytes;
+
+	while (p < end && !s->done && !s->broken) {
+		if (s->state == STATE_BELOW || s->state == STATE_BELOW_STRING)
+			p = scan_below(s, p, end);
+		else if (s->state == STATE_IN_KEY || s->state == STATE_IN_STRING)
+			p = scan_string(s, p, end);
+		else
+			scan_byte(s, *p++);
+	}
+}
