@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The reporter's queue and its link. A report is in one of four lists: waiting to be sent, flying (sent, not answered),
+ * resting (to be sent again after a while), or late (its time is over, its owner is to be told from the loop).
+ *
+ * Does not write reports, and does not decide what becomes of a worker: both belong to the layer above.
+ */
+#include "report/reporter.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "faktory/fail.h"
+#include "faktory/handshake.h"
+#include "link/link.h"
+#include "report/verdict.h"
+#include <assert.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Reports are joined into writes of this size: a system call for each would cost more than the report. */
+#define OUT_BYTES ((size_t)64 * 1024)
+
+/* Reports sent and not answered. A busy server took 1.5 s for 1000 FAILs: two thousand are answered within the margin that
+ * LEDGER_FAIL_MARGIN_USEC leaves, and what cannot be is not on its way but still here, where it can be dropped. */
+#define FLYING_MAX 2000
+
+/* A FAIL without an answer so long after the last moment to send it is recalled by resetting the connection. A second
+ * remains of the margin, and of the 15 s after which a job that was FAILed can be with another worker (hazards 1). */
+#define RECALL_AFTER_USEC (4 * USEC_PER_SEC)
+static_assert(RECALL_AFTER_USEC < LEDGER_FAIL_MARGIN_USEC, "a FAIL is recalled before its lease can end");
+
+/* Bytes that the other machine does not acknowledge for so long are given up by the kernel (hazards 16). */
+#define REPORTER_USER_TIMEOUT_MSEC 4000
+
+/* An ACK that met a storage error is repeated so often. */
+#define REST_USEC USEC_PER_SEC
+
+enum part_kind {
+	PART_REPORT, /* the whole of a report, or the ACK of a return */
+	PART_PUSHB,
+	PART_BEAT,
+};
+
+struct part {
+	struct link_request request;
+	enum part_kind kind;
+	struct report *report; /* NULL for PART_BEAT */
+};
+
+struct report {
+	TAILQ_ENTRY(report) next;
+	struct hold *hold;
+	enum report_kind kind;
+	bool ack_answered; /* REPORT_RETURN: only its PUSHB is left to do */
+	char *line;
+	size_t line_bytes, ack_bytes;
+	struct part part, pushb;
+};
+
+TAILQ_HEAD(report_list, report);
+
+struct reporter {
+	struct link *link;
+	reporter_callback callback;
+	void *userdata;
+	struct hello hello;
+	char *address; /* for log lines */
+
+	struct report_list waiting, flying, resting, late;
+	size_t n_reports, n_flying, n_fails_flying;
+
+	struct event turn_event; /* the end of this turn of the loop */
+	struct event rest_timer;
+	struct event recall_timer; /* pending only while a FAIL is flying */
+	usec_t recall_usec;
+
+	usec_t lost_usec; /* 0 while the server is there */
+	bool ever_ready, password_told;
+};
+
+const char *report_outcome_to_string(enum report_outcome outcome)
+{
+	static const char *const names[] = {
+		[REPORT_SETTLED] = "settled",
+		[REPORT_NOT_FOUND] = "not found",
+		[REPORT_TOO_LATE] = "too late",
+		[REPORT_REFUSED] = "refused",
+		[REPORT_HALF_DONE] = "half done",
+	};
+	static_assert(ARRAY_SIZE(names) == _REPORT_OUTCOME_MAX, "each outcome has a name");
+
+	return (unsigned)outcome < _REPORT_OUTCOME_MAX ? names[outcome] : "?";
+}
+
+static bool kind_is_fail(enum report_kind kind)
+{
+	return kind == REPORT_FAIL || kind == REPORT_WORKER_FAIL;
+}
+
+static bool kind_is_workers(enum report_kind kind)
+{
+	return kind == REPORT_WORKER_ACK || kind == REPORT_WORKER_FAIL;
+}
+
+/* Rule 1. ACKs and returns have no such moment: rule 2. */
+static bool report_is_late(const struct report *p, usec_t now)
+{
+	return kind_is_fail(p->kind) && now > hold_fail_until_usec(p->hold);
+}
+
+static void report_free(struct report *p)
+{
+	hold_unref(p->hold);
+	free(p->line);
+	free(p);
+}
+
+/* p is in no list any more. */
+static void reporter_finish(struct reporter *r, struct report *p, enum report_outcome outcome, const char *server_text)
+{
+	struct holder *holder = p->hold->holder;
+
+	r->n_reports--;
+
+	/* It may have ended in another way meanwhile, and its holder with it: then there is nobody to tell. */
+	if (p->hold->state != HOLD_GONE) {
+		if (outcome == REPORT_REFUSED && kind_is_workers(p->kind))
+			ledger_set_state(p->hold, HOLD_HELD);
+		else
+			ledger_settle(p->hold);
+		r->callback(r->userdata, holder, p->hold, p->kind, outcome, server_text);
+	}
+	report_free(p);
+}
+
+static void reporter_finish_late(struct reporter *r)
+{
+	struct report *p;
+
+	while ((p = TAILQ_FIRST(&r->late))) {
+		TAILQ_REMOVE(&r->late, p, next);
+		reporter_finish(r, p, REPORT_TOO_LATE, "");
+	}
+}
+
+static void reporter_sort_out_late(struct reporter *r, usec_t now)
+{
+	struct report *p, *next;
+
+	for (p = TAILQ_FIRST(&r->waiting); p; p = next) {
+		next = TAILQ_NEXT(p, next);
+		if (report_is_late(p, now)) {
+			TAILQ_REMOVE(&r->waiting, p, next);
+			TAILQ_INSERT_TAIL(&r->late, p, next);
+		}
+	}
+}
+
+static void reporter_set_timer(struct event *timer, usec_t usec)
+{
+	struct timeval tv = usec_to_timeval(usec);
+
+	if (event_add(timer, &tv) < 0)
+		log_error("Out of memory: the reporter has no timer.");
+}
+
+/* ---- sending */
+
+static void reporter_watch_recall(struct reporter *r, const struct report *p, usec_t now)
+{
+	usec_t recall = usec_add(hold_fail_until_usec(p->hold), RECALL_AFTER_USEC);
+
+	if (recall >= r->recall_usec)
+		return;
+	r->recall_usec = recall;
+	reporter_set_timer(&r->recall_timer, usec_sub(recall, now));
+}
+
+static void reporter_set_flying(struct reporter *r, struct report *p, usec_t now)
+{
+	TAILQ_INSERT_TAIL(&r->flying, p, next);
+	r->n_flying++;
+	if (!kind_is_fail(p->kind))
+		return;
+	r->n_fails_flying++;
+	if (p->hold->fail_first_usec == 0)
+		p->hold->fail_first_usec = now;
+	reporter_watch_recall(r, p, now);
+}
+
+static void reporter_remove_flying(struct reporter *r, struct report *p)
+{
+	TAILQ_REMOVE(&r->flying, p, next);
+	r->n_flying--;
+	if (kind_is_fail(p->kind) && --r->n_fails_flying == 0) {
+		(void)event_del(&r->recall_timer);
+		r->recall_usec = USEC_NEVER;
+	}
+}
+
+struct out {
+	char *bytes; /* NULL without memory: then each report is a write of its own */
+	size_t n;
+};
+
+static void out_flush(struct reporter *r, struct out *out)
+{
+	if (out->n > 0)
+		link_send_more(r->link, out->bytes, out->n);
+	out->n = 0;
+}
+
+/* The link learns of the requests first and gets their bytes together afterwards: the replies come in the same order. */
+static void reporter_send_one(struct reporter *r, struct report *p, usec_t now, struct out *out)
+{
+	const char *bytes = p->line;
+	size_t n = p->line_bytes;
+
+	if (p->kind == REPORT_RETURN && p->ack_answered) {
+		bytes += p->ack_bytes;
+		n -= p->ack_bytes;
+	}
+	if (!out->bytes || out->n + n > OUT_BYTES)
+		out_flush(r, out);
+
+	if (p->kind != REPORT_RETURN || !p->ack_answered)
+		link_send(r->link, &p->part.request, now, NULL, 0);
+	if (p->kind == REPORT_RETURN)
+		link_send(r->link, &p->pushb.request, now, NULL, 0);
+
+	if (out->bytes && n <= OUT_BYTES) {
+		memcpy(out->bytes + out->n, bytes, n);
+		out->n += n;
+	} else {
+		link_send_more(r->link, bytes, n);
+	}
+	reporter_set_flying(r, p, now);
+}
+
+static void reporter_send_waiting(struct reporter *r)
+{
+	bool several = TAILQ_FIRST(&r->waiting) && TAILQ_NEXT(TAILQ_FIRST(&r->waiting), next);
+	struct out out = {.bytes = several && link_is_ready(r->link) ? malloc(OUT_BYTES) : NULL};
+	struct report *p;
+
+	while (link_is_ready(r->link) && (p = TAILQ_FIRST(&r->waiting)) && r->n_flying < FLYING_MAX &&
+	       !link_is_full(r->link)) {
+		usec_t now = clock_now_usec();
+
+		TAILQ_REMOVE(&r->waiting, p, next);
+		if (report_is_late(p, now))
+			TAILQ_INSERT_TAIL(&r->late, p, next);
+		else
+			reporter_send_one(r, p, now, &out);
+	}
+	out_flush(r, &out);
+	free(out.bytes);
+}
+
+static void reporter_on_turn(_unused_ evutil_socket_t fd, _unused_ short what, void *userdata)
+{
+	struct reporter *r = userdata;
+
+	reporter_send_waiting(r);
+	reporter_finish_late(r);
+}
+
+static void reporter_on_rested(_unused_ evutil_socket_t fd, _unused_ short what, void *userdata)
+{
+	struct reporter *r = userdata;
+
+	TAILQ_CONCAT(&r->waiting, &r->resting, next);
+	reporter_send_waiting(r);
+	reporter_finish_late(r);
+}
+
+static void reporter_rest(struct reporter *r, struct report *p)
+{
+	if (TAILQ_EMPTY(&r->resting))
+		reporter_set_timer(&r->rest_timer, REST_USEC);
+	TAILQ_INSERT_TAIL(&r->resting, p, next);
+}
+
+/* ---- loss */
+
+/* Takes back what has no answer: in front of the rest, in the order it had. */
+static void reporter_take_back(struct reporter *r)
+{
+	struct link_request *request;
+	struct report *p;
+
+	while ((request = link_take_request(r->link))) {
+		struct part *part = container_of(request, struct part, request);
+
+		if (part->kind == PART_BEAT)
+			free(part);
+	}
+	while ((p = TAILQ_LAST(&r->flying, report_list))) {
+		reporter_remove_flying(r, p);
+		TAILQ_INSERT_HEAD(&r->waiting, p, next);
+	}
+	reporter_sort_out_late(r, clock_now_usec());
+}
+
+/* Once for each time that the server goes, not for each attempt; a wrong password is another matter than no server. */
+static void reporter_log_loss(struct reporter *r, const char *why)
+{
+	bool password = strstr(why, "Invalid password");
+
+	if (password && !r->password_told)
+		log_error("The server %s refuses the password.", r->address);
+	else if (!password && r->lost_usec == 0)
+		log_warning("The server %s %s: %s. It will be tried again until it answers; %zu reports wait.", r->address,
+			    r->ever_ready ? "is lost" : "cannot be reached", why, r->n_reports);
+	r->password_told = r->password_told || password;
+	if (r->lost_usec == 0)
+		r->lost_usec = clock_now_usec();
+}
+
+static void reporter_on_lost(struct link *l, _unused_ bool partial, const char *why)
+{
+	struct reporter *r = link_owner(l);
+
+	reporter_take_back(r);
+	reporter_log_loss(r, why);
+	reporter_finish_late(r);
+}
+
+static usec_t reporter_next_recall_usec(const struct reporter *r)
+{
+	usec_t earliest = USEC_NEVER;
+	const struct report *p;
+
+	TAILQ_FOREACH(p, &r->flying, next)
+		if (kind_is_fail(p->kind))
+			earliest = MIN(earliest, usec_add(hold_fail_until_usec(p->hold), RECALL_AFTER_USEC));
+	return earliest;
+}
+
+static void reporter_on_recall(_unused_ evutil_socket_t fd, _unused_ short what, void *userdata)
+{
+	struct reporter *r = userdata;
+	usec_t now = clock_now_usec();
+
+	/* The one that the timer was set for may have been answered. */
+	r->recall_usec = reporter_next_recall_usec(r);
+	if (r->recall_usec > now) {
+		reporter_set_timer(&r->recall_timer, usec_sub(r->recall_usec, now));
+		return;
+	}
+	link_close(r->link, true);
+	reporter_take_back(r);
+	reporter_log_loss(r, "no answer to a FAIL in time");
+	reporter_finish_late(r);
+	link_dial(r->link);
+}
+
+static void reporter_on_ready(struct link *l)
+{
+	struct reporter *r = link_owner(l);
+
+	if (r->lost_usec > 0)
+		log_notice("The server %s is %s after %.1f s.", r->address, r->ever_ready ? "back" : "there",
+			   (double)usec_sub(clock_now_usec(), r->lost_usec) / (double)USEC_PER_SEC);
+	r->lost_usec = 0;
+	r->ever_ready = true;
+	r->password_told = false;
+
+	reporter_sort_out_late(r, clock_now_usec());
+	reporter_send_waiting(r);
+	reporter_finish_late(r);
+}
+
+/* ---- answers */
+
+static void reporter_on_verdict(struct reporter *r, struct report *p, enum verdict v, const char *text)
+{
+	static const enum report_outcome outcomes[] = {
+		[VERDICT_DONE] = REPORT_SETTLED,
+		[VERDICT_NOT_FOUND] = REPORT_NOT_FOUND,
+		[VERDICT_REFUSED] = REPORT_REFUSED,
+		[VERDICT_HALF_DONE] = REPORT_HALF_DONE,
+	};
+
+	reporter_remove_flying(r, p);
+	if (v == VERDICT_AGAIN) {
+		log_debug("%s of %s will be repeated: %s", report_kind_to_string(p->kind), p->hold->jid, text);
+		reporter_rest(r, p);
+	} else {
+		reporter_finish(r, p, outcomes[v], text);
+	}
+	if (!TAILQ_EMPTY(&r->waiting))
+		event_active(&r->turn_event, EV_TIMEOUT, 0);
+}
+
+static void reporter_on_reply(struct link *l, struct link_request *request, const struct link_reply *reply)
+{
+	struct part *part = container_of(request, struct part, request);
+	struct reporter *r = link_owner(l);
+	struct report *p = part->report;
+	char text[VERDICT_TEXT_MAX] = "";
+
+	/* Only a map of errors could be so long that it comes in parts, and its first text is enough. */
+	if (!reply->last)
+		return;
+
+	if (part->kind == PART_BEAT)
+		free(part);
+	else if (part->kind == PART_PUSHB)
+		reporter_on_verdict(r, p, verdict_of_pushb(reply->resp, reply->bytes, reply->n_bytes, text), text);
+	else if (p->kind == REPORT_RETURN)
+		/* Whatever it says, the ACK is not sent again: the job is in its queue by now, perhaps with somebody. */
+		p->ack_answered = true;
+	else if (p->kind == REPORT_WORKER_ACK)
+		reporter_on_verdict(r, p, verdict_of_ack(reply->resp, text), text);
+	else
+		reporter_on_verdict(r, p, verdict_of_fail(reply->resp, text), text);
+}
+
+static void reporter_on_drained(struct link *l)
+{
+	struct reporter *r = link_owner(l);
+
+	reporter_send_waiting(r);
+	reporter_finish_late(r);
+}
+
+static const struct link_ops reporter_link_ops = {
+	.on_ready = reporter_on_ready,
+	.on_reply = reporter_on_reply,
+	.on_lost = reporter_on_lost,
+	.on_drained = reporter_on_drained,
+};
+
+/* ---- for the layer above */
+
+int reporter_send(struct reporter *r, struct hold *hold, enum report_kind kind, char *line, size_t line_bytes,
+		  size_t ack_bytes)
+{
+	struct report *p = calloc(1, sizeof(*p));
+
+	if (!p) {
+		free(line);
+		return -ENOMEM;
+	}
+	assert(kind != REPORT_RETURN || (ack_bytes > 0 && ack_bytes < line_bytes));
+	p->hold = hold_ref(hold);
+	p->kind = kind;
+	p->line = line;
+	p->line_bytes = line_bytes;
+	p->ack_bytes = ack_bytes;
+	p->part = (struct part){.kind = PART_REPORT, .report = p};
+	p->pushb = (struct part){.kind = PART_PUSHB, .report = p};
+
+	TAILQ_INSERT_TAIL(&r->waiting, p, next);
+	r->n_reports++;
+	event_active(&r->turn_event, EV_TIMEOUT, 0);
+	return 0;
+}
+
+void reporter_flush(struct reporter *r)
+{
+	reporter_send_waiting(r);
+	/* Owners are called from the loop only. */
+	if (!TAILQ_EMPTY(&r->late))
+		event_active(&r->turn_event, EV_TIMEOUT, 0);
+}
+
+void reporter_beat(struct reporter *r, const char *wid)
+{
+	_cleanup_free_ char *line = NULL;
+	struct part *part;
+	size_t n;
+
+	if (!link_is_ready(r->link) || link_is_full(r->link) || beat_write(wid, &line, &n) < 0)
+		return;
+	part = calloc(1, sizeof(*part));
+	if (!part)
+		return;
+	part->kind = PART_BEAT;
+	link_send(r->link, &part->request, clock_now_usec(), line, n);
+}
+
+size_t reporter_n_waiting(const struct reporter *r)
+{
+	return r->n_reports;
+}
+
+bool reporter_is_ready(const struct reporter *r)
+{
+	return link_is_ready(r->link);
+}
+
+/* No wid: to the server it is a producer, which needs no heartbeat. */
+static int reporter_make_hello(struct hello *ret)
+{
+	char host[65] = "", json[256];
+	int n;
+
+	(void)gethostname(host, sizeof(host) - 1);
+	for (char *c = host; *c; c++)
+		if (*c <= ' ' || *c > '~' || *c == '"' || *c == '\\')
+			*c = '?';
+	n = snprintf(json, sizeof(json), "{\"hostname\":\"%s\",\"pid\":%ld,\"labels\":[\"chargehand-%s\"],\"v\":2}", host,
+		     (long)getpid(), PACKAGE_VERSION);
+	return hello_parse(json, (size_t)n, ret);
+}
+
+int reporter_new(struct dialer *dialer, reporter_callback callback, void *userdata, struct reporter **ret)
+{
+	struct event_base *base = dialer_base(dialer);
+	struct reporter *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	TAILQ_INIT(&r->waiting);
+	TAILQ_INIT(&r->flying);
+	TAILQ_INIT(&r->resting);
+	TAILQ_INIT(&r->late);
+	r->callback = callback;
+	r->userdata = userdata;
+	r->recall_usec = USEC_NEVER;
+	(void)evtimer_assign(&r->turn_event, base, reporter_on_turn, r);
+	(void)evtimer_assign(&r->rest_timer, base, reporter_on_rested, r);
+	(void)evtimer_assign(&r->recall_timer, base, reporter_on_recall, r);
+
+	r->address = server_url_show(dialer_url(dialer));
+	if (!r->address || reporter_make_hello(&r->hello) < 0 ||
+	    link_new(dialer, &reporter_link_ops, r, &r->link) < 0) {
+		reporter_free(r);
+		return -ENOMEM;
+	}
+	link_set_user_timeout(r->link, REPORTER_USER_TIMEOUT_MSEC);
+	link_set_hello(r->link, &r->hello);
+	link_dial(r->link);
+	*ret = r;
+	return 0;
+}
+
+struct reporter *reporter_free(struct reporter *r)
+{
+	struct report *p;
+
+	if (!r)
+		return NULL;
+	if (r->link) {
+		link_close(r->link, link_has_requests(r->link));
+		reporter_take_back(r);
+		r->link = link_free(r->link);
+	}
+	TAILQ_CONCAT(&r->waiting, &r->resting, next);
+	TAILQ_CONCAT(&r->waiting, &r->late, next);
+	while ((p = TAILQ_FIRST(&r->waiting))) {
+		TAILQ_REMOVE(&r->waiting, p, next);
+		report_free(p);
+	}
+	(void)event_del(&r->turn_event);
+	(void)event_del(&r->rest_timer);
+	(void)event_del(&r->recall_timer);
+	hello_done(&r->hello);
+	free(r->address);
+	free(r);
+	return NULL;
+}
