@@ -116,7 +116,7 @@ struct ledger *ledger_free(struct ledger *l)
 
 void holder_init(struct holder *h, const char *name)
 {
-	*h = (struct holder){ .name = name };
+	*h = (struct holder){.name = name};
 	LIST_INIT(&h->holds);
 }
 
@@ -158,7 +158,7 @@ static struct hold *hold_new(const struct job *job, const struct jid_key *k, str
 		return NULL;
 
 	char *at = (char *)(h + 1) + entry_bytes;
-	*h = (struct hold){ .state = HOLD_HELD, .references = 1, .jid_bytes = job->jid_bytes };
+	*h = (struct hold){.state = HOLD_HELD, .references = 1, .jid_bytes = job->jid_bytes};
 	if (key_bytes > 0) {
 		memcpy(at, k->p, key_bytes);
 		at += key_bytes;
@@ -169,7 +169,7 @@ static struct hold *hold_new(const struct job *job, const struct jid_key *k, str
 
 	if (ret_new_entry) {
 		struct jid_entry *entry = (struct jid_entry *)(h + 1);
-		*entry = (struct jid_entry){ .owner = h };
+		*entry = (struct jid_entry){.owner = h};
 		LIST_INIT(&entry->holds);
 		*ret_new_entry = entry;
 	}
@@ -185,8 +185,8 @@ static void hold_take_values(struct hold *h, const struct job *job)
 	h->enterprise = job->custom_has_enterprise;
 }
 
-int ledger_add(struct ledger *l, struct holder *holder, const struct job *job, usec_t fetched_usec, usec_t received_usec,
-	       struct hold **ret)
+int ledger_add(struct ledger *l, struct holder *holder, const struct job *job, usec_t fetched_usec,
+	       usec_t received_usec, struct hold **ret)
 {
 	struct jid_entry *entry;
 	struct jid_key k;
@@ -255,7 +255,7 @@ struct hold *ledger_find(struct ledger *l, const struct holder *holder, const ch
 	entry = index_find(l, &k, &hash);
 	if (!entry)
 		return NULL;
-	LIST_FOREACH(h, &entry->holds, in_entry) {
+	LIST_FOREACH (h, &entry->holds, in_entry) {
 		if (h->holder != holder)
 			continue;
 		if (h->state == HOLD_HELD)

@@ -21,7 +21,7 @@
 
 #define CPU_PERIOD_USEC 100000U
 #define PROCS_BYTES_MAX ((size_t)4 << 20)
-#define DEPTH_MAX 32       /* of groups that a worker makes below its own */
+#define DEPTH_MAX 32 /* of groups that a worker makes below its own */
 #define KILL_ROUNDS_MAX 16
 
 static bool is_gone(int r)
@@ -48,9 +48,9 @@ int cgroup_open_parent(const char *path, int *ret_fd)
  * could be one of them, or is no plain file name, is changed as systemd does it (cg_escape()). */
 static bool may_be_kernel_file(const char *name)
 {
-	static const char *const controllers[] = { "cgroup",  "cpu",    "cpuset", "cpuacct", "io",   "blkio", "memory",
-						   "devices", "pids",   "rdma",   "misc",    "dmem", "irq",   "hugetlb",
-						   "freezer", "net_cls", "perf_event", "net_prio", "debug" };
+	static const char *const controllers[] = {
+		"cgroup", "cpu",  "cpuset", "cpuacct", "io",      "blkio",   "memory",     "devices",  "pids", "rdma",
+		"misc",   "dmem", "irq",    "hugetlb", "freezer", "net_cls", "perf_event", "net_prio", "debug"};
 
 	if (name[0] == 0 || name[0] == '.' || name[0] == '_')
 		return true;
@@ -125,10 +125,10 @@ int cgroup_leaf_set_limits(const struct cgroup_leaf *leaf, const struct cgroup_l
 		const char *file;
 		uint64_t value;
 	} plain[] = {
-		{ "memory.high", limits->memory_high },
-		{ "memory.max", limits->memory_max },
-		{ "memory.oom.group", limits->oom_group ? 1 : CGROUP_UNLIMITED },
-		{ "pids.max", limits->pids_max },
+		{"memory.high", limits->memory_high},
+		{"memory.max", limits->memory_max},
+		{"memory.oom.group", limits->oom_group ? 1 : CGROUP_UNLIMITED},
+		{"pids.max", limits->pids_max},
 	};
 	char text[48];
 	int r;
@@ -172,7 +172,7 @@ int cgroup_leaf_new(int parent_fd, const char *name, const struct cgroup_limits 
 	*ret_what = "allocation";
 	if (!leaf)
 		return r;
-	*leaf = (struct cgroup_leaf){ .parent_fd = parent_fd, .dir_fd = -EBADF, .events_fd = -EBADF };
+	*leaf = (struct cgroup_leaf){.parent_fd = parent_fd, .dir_fd = -EBADF, .events_fd = -EBADF};
 	leaf->name = sanitize_name(name);
 	if (!leaf->name)
 		goto fail;
@@ -317,7 +317,7 @@ static int each_pid_of_group(int parent_fd, const char *name, uint64_t id _unuse
 
 int cgroup_leaf_each_pid(const struct cgroup_leaf *leaf, int (*callback)(pid_t pid, void *userdata), void *userdata)
 {
-	struct each_pid each = { .callback = callback, .userdata = userdata };
+	struct each_pid each = {.callback = callback, .userdata = userdata};
 	int r = procs_each(leaf->dir_fd, "cgroup.procs", callback, userdata);
 
 	if (r == 0)

@@ -24,24 +24,24 @@ struct cgroup_events {
 };
 
 struct cgroup_leaf {
-	int parent_fd;   /* borrowed */
-	int dir_fd;      /* -EBADF when there is none */
-	int events_fd;   /* cgroup.events, for EPOLLPRI; -EBADF when there is none */
-	char *name;      /* below the parent; not always the one asked for: "cpu.1" would look like the kernel's own */
-	uint64_t id;     /* what sock_diag(7) calls the cgroup: its inode number */
+	int parent_fd; /* borrowed */
+	int dir_fd;    /* -EBADF when there is none */
+	int events_fd; /* cgroup.events, for EPOLLPRI; -EBADF when there is none */
+	char *name;    /* below the parent; not always the one asked for: "cpu.1" would look like the kernel's own */
+	uint64_t id;   /* what sock_diag(7) calls the cgroup: its inode number */
 };
 
 /* Opens the directory below which leaves are made. -ENOENT, -ENOTDIR, -EACCES/-EROFS (not writable), -EMEDIUMTYPE when
  * it is no cgroup2 (statfs(2), CGROUP2_SUPER_MAGIC). */
 int cgroup_open_parent(const char *path, int *ret_fd) _must_check_;
 
-/* mkdir, limits, descriptors. A controller that a limit needs is enabled in the parent's cgroup.subtree_control. On failure
- * nothing is left behind and *ret_what is a static word for what could not be set ("memory.max", …). */
+/* mkdir, limits, descriptors. A controller that a limit needs is enabled in the parent's cgroup.subtree_control. On
+ * failure nothing is left behind and *ret_what is a static word for what could not be set ("memory.max", …). */
 int cgroup_leaf_new(int parent_fd, const char *name, const struct cgroup_limits *limits, struct cgroup_leaf **ret,
 		    const char **ret_what) _must_check_;
 /* Writes the limits that are set, also of a leaf that lives; *ret_what as above. Never takes one away. */
-int cgroup_leaf_set_limits(const struct cgroup_leaf *leaf, const struct cgroup_limits *limits, const char **ret_what)
-	_must_check_;
+int cgroup_leaf_set_limits(const struct cgroup_leaf *leaf, const struct cgroup_limits *limits,
+			   const char **ret_what) _must_check_;
 /* rmdir, of the groups below it too, and free. On failure (-EBUSY: not empty) the leaf is still the caller's. Accepts
  * NULL; a group that is gone already is removed. cgroup_leaf_free() leaves the directory alone. */
 int cgroup_leaf_remove(struct cgroup_leaf *leaf);

@@ -86,7 +86,7 @@ static struct text text_begin(char *buffer, size_t room)
 {
 	if (room > 0)
 		buffer[0] = 0;
-	return (struct text){ .buffer = buffer, .room = room };
+	return (struct text){.buffer = buffer, .room = room};
 }
 
 static void put(struct text *t, const char *s)

@@ -34,12 +34,12 @@ enum death_stop {
 };
 
 struct death_evidence {
-	const char *worker;      /* "mail.1" */
+	const char *worker; /* "mail.1" */
 	struct exit_info exit;
 	usec_t started_usec, ended_usec;
 	enum death_stop stop;
 	bool hung;
-	bool killed_by_us;       /* the tree was killed by chargehand after the first process had ended */
+	bool killed_by_us; /* the tree was killed by chargehand after the first process had ended */
 	/* memory: counters of the leaf, risen since start? */
 	bool have_memory_events;
 	uint64_t oom_kill_rise, oom_rise;
@@ -56,8 +56,9 @@ const char *death_signal_name(int signal, char buffer[16]);
  * also for the log. Returns the length as snprintf(3) does. */
 int death_format(const struct death_evidence *e, char *buffer, size_t buffer_bytes);
 
-/* The whole message for one job: death_format() + "; memory peak 812 MiB of 1 GiB" where known + "; it held 3 jobs, this one for
- * 12.3 s". At most FAIL_MESSAGE_MAX bytes. */
-int death_format_job(const struct death_evidence *e, size_t n_held, usec_t held_usec, char *buffer, size_t buffer_bytes);
+/* The whole message for one job: death_format() + "; memory peak 812 MiB of 1 GiB" where known + "; it held 3 jobs,
+ * this one for 12.3 s". At most FAIL_MESSAGE_MAX bytes. */
+int death_format_job(const struct death_evidence *e, size_t n_held, usec_t held_usec, char *buffer,
+		     size_t buffer_bytes);
 
 #endif

@@ -35,7 +35,7 @@ union reply {
 
 static int open_netlink(int *ret_fd)
 {
-	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
 	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG);
 
 	if (fd < 0)
@@ -52,24 +52,27 @@ static int send_request(struct peer_lookup *l, const struct sockaddr_in *peer, c
 	/* From the peer's side: its own address is the source. Without NLM_F_DUMP it is a look-up in the kernel's
 	 * hash, not a walk. */
 	struct request q = {
-		.header = {
-			.nlmsg_len = sizeof(q),
-			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
-			.nlmsg_flags = NLM_F_REQUEST,
-			.nlmsg_seq = ++l->sequence,
-		},
-		.diag = {
-			.sdiag_family = AF_INET,
-			.sdiag_protocol = IPPROTO_TCP,
-			.idiag_states = ~0U,
-			.id = {
-				.idiag_sport = peer->sin_port,
-				.idiag_dport = local->sin_port,
-				.idiag_src = { peer->sin_addr.s_addr },
-				.idiag_dst = { local->sin_addr.s_addr },
-				.idiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE },
+		.header =
+			{
+				.nlmsg_len = sizeof(q),
+				.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+				.nlmsg_flags = NLM_F_REQUEST,
+				.nlmsg_seq = ++l->sequence,
 			},
-		},
+		.diag =
+			{
+				.sdiag_family = AF_INET,
+				.sdiag_protocol = IPPROTO_TCP,
+				.idiag_states = ~0U,
+				.id =
+					{
+						.idiag_sport = peer->sin_port,
+						.idiag_dport = local->sin_port,
+						.idiag_src = {peer->sin_addr.s_addr},
+						.idiag_dst = {local->sin_addr.s_addr},
+						.idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE},
+					},
+			},
 	};
 
 	return send(l->fd, &q, sizeof(q), 0) < 0 ? -errno : 0;
@@ -83,8 +86,7 @@ static void read_attributes(const char *p, size_t bytes, struct peer_info *info)
 		memcpy(&attribute, p, sizeof(attribute));
 		if (attribute.nla_len < sizeof(attribute) || attribute.nla_len > bytes)
 			return;
-		if (attribute.nla_type == DIAG_CGROUP_ID &&
-		    attribute.nla_len >= NLA_HDRLEN + sizeof(info->cgroup_id)) {
+		if (attribute.nla_type == DIAG_CGROUP_ID && attribute.nla_len >= NLA_HDRLEN + sizeof(info->cgroup_id)) {
 			memcpy(&info->cgroup_id, p + NLA_HDRLEN, sizeof(info->cgroup_id));
 			info->have_cgroup = true;
 		}
@@ -99,7 +101,7 @@ static int read_answer(const struct nlmsghdr *header, size_t bytes, bool may_lis
 		       struct peer_info *ret)
 {
 	const char *payload = NLMSG_DATA(header);
-	struct peer_info info = { .have_cgroup = false };
+	struct peer_info info = {.have_cgroup = false};
 	struct inet_diag_msg msg;
 
 	if (header->nlmsg_type == NLMSG_ERROR) {
@@ -148,8 +150,8 @@ static int look_up(struct peer_lookup *l, const struct sockaddr_in *peer, const 
 /* -ENOENT is also what a kernel without tcp_diag says to everything, so it is asked for a socket that exists. */
 static int check_kernel(struct peer_lookup *l)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	const struct sockaddr_in nobody = { .sin_family = AF_INET };
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const struct sockaddr_in nobody = {.sin_family = AF_INET};
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	socklen_t length = sizeof(address);
 	struct peer_info info;
@@ -170,7 +172,7 @@ int peer_lookup_new(struct peer_lookup **ret)
 
 	if (!l)
 		return -ENOMEM;
-	*l = (struct peer_lookup){ .fd = -EBADF };
+	*l = (struct peer_lookup){.fd = -EBADF};
 	r = open_netlink(&l->fd);
 	if (r == 0)
 		r = check_kernel(l);

@@ -12,13 +12,13 @@
 
 int reap_peek(int pidfd, struct exit_info *ret)
 {
-	siginfo_t si = { .si_pid = 0 };
+	siginfo_t si = {.si_pid = 0};
 
 	if (waitid(ID_PIDFD, (id_t)pidfd, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
 		return -errno;
 	if (si.si_pid == 0)
 		return -EAGAIN;
-	*ret = (struct exit_info){ .pid = si.si_pid, .code = si.si_code, .status = si.si_status };
+	*ret = (struct exit_info){.pid = si.si_pid, .code = si.si_code, .status = si.si_status};
 	return 0;
 }
 
@@ -42,7 +42,7 @@ int reap_pidfd(int pidfd, struct exit_info *info)
 
 int reap_next(pid_t *ret_pid)
 {
-	siginfo_t si = { .si_pid = 0 };
+	siginfo_t si = {.si_pid = 0};
 
 	if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
 		return -errno;

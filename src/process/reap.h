@@ -15,8 +15,8 @@
 
 struct exit_info {
 	pid_t pid;
-	int code;    /* CLD_EXITED, CLD_KILLED or CLD_DUMPED (waitid(2)) */
-	int status;  /* exit status, or signal */
+	int code;               /* CLD_EXITED, CLD_KILLED or CLD_DUMPED (waitid(2)) */
+	int status;             /* exit status, or signal */
 	uint64_t max_rss_bytes; /* ru_maxrss, filled by reap_pidfd(); 0 unknown */
 };
 

@@ -60,9 +60,9 @@ struct child_plan {
 	const struct spawn_args *args;
 	pid_t parent;
 	int error_fd, error_read_fd;
-	int go_fd;       /* a byte comes when the parent has placed the child; -EBADF without the detour */
-	char **paths;    /* to try, in order */
-	char **sh_argv;  /* SHELL, path, argv[1] …: for a file that is no binary and has no #! */
+	int go_fd;      /* a byte comes when the parent has placed the child; -EBADF without the detour */
+	char **paths;   /* to try, in order */
+	char **sh_argv; /* SHELL, path, argv[1] …: for a file that is no binary and has no #! */
 };
 
 void spawn_pretend_no_clone3(bool yes)
@@ -125,7 +125,7 @@ static char **make_sh_argv(char *const *argv)
 
 static _noreturn_ void child_give_up(const struct child_plan *plan, bool in_exec)
 {
-	struct child_error e = { .error = errno, .in_exec = in_exec };
+	struct child_error e = {.error = errno, .in_exec = in_exec};
 	/* Eight bytes into an empty pipe: all or nothing. */
 	if (write(plan->error_fd, &e, sizeof(e)) < 0)
 		_exit(126);
@@ -135,7 +135,7 @@ static _noreturn_ void child_give_up(const struct child_plan *plan, bool in_exec
 /* Handlers would go at exec, what is ignored would stay. */
 static void child_reset_signals(void)
 {
-	const struct sigaction sa = { .sa_handler = SIG_DFL };
+	const struct sigaction sa = {.sa_handler = SIG_DFL};
 
 	for (int signal = 1; signal < NSIG; signal++)
 		(void)sigaction(signal, &sa, NULL); /* EINVAL for KILL, STOP and the C library's own */
@@ -149,7 +149,7 @@ static int child_move_above_stdio(int fd)
 /* Sources may be any descriptors, 0 to 2 in another order among them. */
 static int child_set_stdio(const struct spawn_args *args)
 {
-	int source[3] = { args->stdin_fd, args->stdout_fd, args->stderr_fd };
+	int source[3] = {args->stdin_fd, args->stdout_fd, args->stderr_fd};
 
 	for (int fd = 0; fd < 3; fd++) {
 		int moved = child_move_above_stdio(source[fd]);
@@ -177,7 +177,7 @@ static void child_set_cloexec_by_proc(void)
 		unsigned short bytes;
 		unsigned char type;
 		char name[];
-	} *entry;
+	} * entry;
 	_Alignas(8) char buffer[2048];
 	int dir_fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	long n;
@@ -393,7 +393,7 @@ int process_spawn(const struct spawn_args *args, struct spawned *ret, bool *ret_
 {
 	_cleanup_close_ int error_read = -EBADF, error_write = -EBADF, pidfd = -EBADF;
 	_cleanup_free_ char **paths = NULL, **sh_argv = NULL;
-	struct child_plan plan = { .args = args, .parent = getpid(), .go_fd = -EBADF };
+	struct child_plan plan = {.args = args, .parent = getpid(), .go_fd = -EBADF};
 	sigset_t all, before;
 	bool used_fork = false;
 	int fds[2], r;
@@ -438,6 +438,6 @@ int process_spawn(const struct spawn_args *args, struct spawned *ret, bool *ret_
 		end_child(pid);
 		return r;
 	}
-	*ret = (struct spawned){ .pid = pid, .pidfd = TAKE_FD(pidfd), .used_fork = used_fork };
+	*ret = (struct spawned){.pid = pid, .pidfd = TAKE_FD(pidfd), .used_fork = used_fork};
 	return 0;
 }

@@ -16,19 +16,19 @@
 #include <sys/types.h>
 
 struct spawn_args {
-	char *const *argv;        /* argv[0] is looked up in PATH of envp, as execvpe(3) does */
+	char *const *argv; /* argv[0] is looked up in PATH of envp, as execvpe(3) does */
 	char *const *envp;
-	int stdin_fd, stdout_fd;  /* -1: inherited */
-	int stderr_fd;            /* -1: inherited */
-	int cgroup_fd;            /* directory of the leaf; -1: none */
-	bool foreground;          /* standard input is a terminal: own process group, made its foreground one */
-	const struct rlimit *nofile;  /* what chargehand was started with; NULL: unchanged */
-	const char *oom_score_adj;    /* text for /proc/self/oom_score_adj; NULL: unchanged */
+	int stdin_fd, stdout_fd;     /* -1: inherited */
+	int stderr_fd;               /* -1: inherited */
+	int cgroup_fd;               /* directory of the leaf; -1: none */
+	bool foreground;             /* standard input is a terminal: own process group, made its foreground one */
+	const struct rlimit *nofile; /* what chargehand was started with; NULL: unchanged */
+	const char *oom_score_adj;   /* text for /proc/self/oom_score_adj; NULL: unchanged */
 };
 
 struct spawned {
 	pid_t pid;
-	int pidfd; /* CLOEXEC, the caller's */
+	int pidfd;      /* CLOEXEC, the caller's */
 	bool used_fork; /* the fallback was taken */
 };
 

@@ -30,7 +30,7 @@ void tail_append(struct tail *t, const char *p, size_t bytes)
 void tail_done(struct tail *t)
 {
 	free(t->ring);
-	*t = (struct tail){ .ring = NULL };
+	*t = (struct tail){.ring = NULL};
 }
 
 /* Ends the line that begins at p, and returns its length: without CR, and without NUL, which a string cannot hold. */

@@ -23,8 +23,8 @@ void tail_append(struct tail *t, const char *p, size_t bytes);
 void tail_done(struct tail *t);
 
 /* The last lines, oldest first, at most FAIL_BACKTRACE_MAX. An unfinished last line counts, a first one that was cut
- * by the ring's end does not (unless it is the only one). Empty lines are left out. ret_lines point into *ret_buffer, which is malloc'ed and the caller's
- * (NULL when there are none). Returns the number of lines or -ENOMEM. */
+ * by the ring's end does not (unless it is the only one). Empty lines are left out. ret_lines point into *ret_buffer,
+ * which is malloc'ed and the caller's (NULL when there are none). Returns the number of lines or -ENOMEM. */
 int tail_lines(const struct tail *t, const char *ret_lines[FAIL_BACKTRACE_MAX], char **ret_buffer) _must_check_;
 
 #endif

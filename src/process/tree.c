@@ -172,7 +172,7 @@ static int own_children(struct pids *pids)
  * others. */
 static bool is_child_alive(pid_t pid)
 {
-	siginfo_t si = { .si_pid = 0 };
+	siginfo_t si = {.si_pid = 0};
 
 	return waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid == 0;
 }
@@ -236,7 +236,7 @@ bool tree_contains(const struct tree *t, pid_t pid)
 
 int tree_is_alive(const struct tree *t, pid_t except)
 {
-	_cleanup_pids_ struct pids children = { .n = 0 };
+	_cleanup_pids_ struct pids children = {.n = 0};
 	int r = own_children(&children);
 
 	if (r < 0)
@@ -253,7 +253,7 @@ int tree_is_alive(const struct tree *t, pid_t except)
  * ours, or its zombie, is in the process group, so that the number means nobody else's. */
 static int list_tree(const struct tree *t, struct pids *pids, bool *ret_group_is_ours)
 {
-	_cleanup_pids_ struct pids children = { .n = 0 };
+	_cleanup_pids_ struct pids children = {.n = 0};
 	int r = own_children(&children);
 
 	*ret_group_is_ours = false;
@@ -271,7 +271,7 @@ static int list_tree(const struct tree *t, struct pids *pids, bool *ret_group_is
 
 int tree_kill(const struct tree *t, int signal)
 {
-	_cleanup_pids_ struct pids pids = { .n = 0 };
+	_cleanup_pids_ struct pids pids = {.n = 0};
 	bool group_is_ours;
 	int killed = 0, r;
 
@@ -309,7 +309,7 @@ static bool has_uid(pid_t pid, uid_t uid)
 
 bool tree_has_uid(const struct tree *t, uid_t uid)
 {
-	_cleanup_pids_ struct pids pids = { .n = 0 };
+	_cleanup_pids_ struct pids pids = {.n = 0};
 	bool group_is_ours;
 
 	/* Mostly the first process itself. */

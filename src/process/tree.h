@@ -16,8 +16,8 @@
 int tree_become_subreaper(void) _must_check_;
 
 struct tree {
-	pid_t pgid;        /* of the first process: its pid */
-	const char *mark;  /* value of CHARGEHAND_WORKER; borrowed */
+	pid_t pgid;       /* of the first process: its pid */
+	const char *mark; /* value of CHARGEHAND_WORKER; borrowed */
 };
 
 /* 1 when a process of the tree other than `except` (0 for none) still lives: a child of ours in the process group or
