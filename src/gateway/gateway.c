@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the listeners share, and the graveyard of their sessions.
+ */
+#include "gateway/internal.h"
+
+static void gateway_bury(_unused_ evutil_socket_t fd, _unused_ short events, void *userdata)
+{
+	struct gateway *g = userdata;
+	struct session *s;
+
+	while ((s = TAILQ_FIRST(&g->graveyard))) {
+		TAILQ_REMOVE(&g->graveyard, s, in_sessions);
+		free(s->in);
+		free(s);
+	}
+}
+
+int gateway_new(struct event_base *base, struct ledger *ledger, struct dialer *dialer,
+		const struct gateway_settings *settings, const struct gateway_ops *ops, struct gateway **ret)
+{
+	struct gateway *g = calloc(1, sizeof *g);
+
+	if (!g)
+		return -ENOMEM;
+	*g = (struct gateway){
+		.base = base, .ledger = ledger, .dialer = dialer, .settings = *settings, .ops = ops,
+	};
+	TAILQ_INIT(&g->graveyard);
+	g->undertaker = event_new(base, -1, 0, gateway_bury, g);
+	if (!g->undertaker) {
+		free(g);
+		return -ENOMEM;
+	}
+	*ret = g;
+	return 0;
+}
+
+struct gateway *gateway_free(struct gateway *g)
+{
+	if (g) {
+		gateway_bury(-1, 0, g);
+		event_free(g->undertaker);
+		free(g);
+	}
+	return NULL;
+}

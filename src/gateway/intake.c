@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What comes from the worker: whole lines, and what becomes of each. A command is dealt with, or it stays at the head of
+ * the session's input: because a FETCH is under way (nothing is sent behind one), because it needs a link that is not
+ * ready, or because an answer of our own would overtake the server's.
+ */
+#include "gateway/internal.h"
+#include "base/log.h"
+#include <stdio.h>
+#include <string.h>
+
+#define OK_REPLY "+OK\r\n"
+
+/* Sends the command as it came. NULL: the session is over for want of memory. */
+static struct request *intake_send(struct session *s, enum request_kind kind, const struct command *c, usec_t now)
+{
+	struct request *r = request_new(s, kind);
+
+	if (!r) {
+		log_error("%s: out of memory; a session is closed.", s->listener->holder.name);
+		session_end(s);
+		return NULL;
+	}
+	r->base.patient = kind == REQUEST_FETCH;
+	link_send(s->link, &r->base, now, c->line, c->line_bytes);
+	return r;
+}
+
+/* False when there is no link yet: the command waits for it. */
+static bool intake_has_link(struct session *s, usec_t wait_usec)
+{
+	if (link_is_ready(s->link))
+		return true;
+	session_want_link(s);
+	wait_for_link(s, wait_usec);
+	return false;
+}
+
+static bool intake_pass(struct session *s, enum request_kind kind, const struct command *c)
+{
+	if (!intake_has_link(s, LINK_WAIT_USEC))
+		return false;
+	(void)intake_send(s, kind, c, clock_now_usec());
+	return true;
+}
+
+/* Nobody reads the answer of a dead worker's or a half-closed session's FETCH: it would fetch for the dead (hazards 9). */
+static bool intake_is_deaf(const struct session *s)
+{
+	return s->eof || s->listener->dead;
+}
+
+static bool intake_fetch(struct session *s, const struct command *c)
+{
+	struct listener *l = s->listener;
+	usec_t now = clock_now_usec();
+	struct request *r;
+
+	if (intake_is_deaf(s))
+		return true;
+	if (l->quiet) {
+		if (s->n_requests > 0)
+			return false;
+		wait_for_answer(s, 0, true, now + FETCH_NIL_USEC);
+		return true;
+	}
+	if (!intake_has_link(s, LINK_WAIT_FETCH_USEC))
+		return false;
+	r = intake_send(s, REQUEST_FETCH, c, now);
+	if (r) {
+		r->pid = s->identity->hello.pid;
+		r->in_fetches = true;
+		s->fetch = r;
+		TAILQ_INSERT_TAIL(&l->fetches, r, in_queue);
+		l->n_fetches++;
+		listener_arm(l, now + FETCH_LATE_USEC);
+	}
+	return true;
+}
+
+static bool intake_beat(struct session *s, const struct command *c)
+{
+	static struct job_scan scan;
+
+	if (intake_is_deaf(s))
+		return true;
+	job_scan_init(&scan, JOB_SCAN_FOLDED);
+	job_scan_feed(&scan, c->args, c->args_bytes);
+	if (scan.job.wid[0])
+		identity_beat(s->listener, scan.job.wid, clock_now_usec());
+	return intake_pass(s, REQUEST_BEAT, c);
+}
+
+/* Answers a report in the server's stead, in its turn. */
+static bool intake_answer_report(struct session *s, const struct job *job, bool ok)
+{
+	char reply[64 + JID_RAW_MAX];
+
+	if (s->n_requests > 0)
+		return false;
+	if (ok)
+		session_answer(s, OK_REPLY, STRLEN(OK_REPLY));
+	else {
+		int n = snprintf(reply, sizeof reply, "-ERR Job not found %.*s\r\n", (int)job->jid_bytes, job->jid);
+		session_answer(s, reply, (size_t)n);
+	}
+	return true;
+}
+
+/* No link: the reporter brings it to the server, as what it is, and the worker has its +OK in a second at the latest. */
+static bool intake_report_in_transit(struct session *s, const struct command *c, struct hold *h)
+{
+	struct listener *l = s->listener;
+	char *line = malloc(c->line_bytes);
+
+	if (!line) {
+		session_end(s);
+		return true;
+	}
+	memcpy(line, c->line, c->line_bytes);
+	if (h->state == HOLD_HELD)
+		ledger_set_state(h, HOLD_SETTLING);
+	h->in_transit = true;
+	if (!l->dead) {
+		wait_for_answer(s, 1, false, clock_now_usec() + REPORT_WAIT_USEC);
+		s->reported = hold_ref(h);
+		session_want_link(s);
+	}
+	l->gateway->ops->on_report(l->worker, h, c->verb == VERB_ACK ? REPORT_WORKER_ACK : REPORT_WORKER_FAIL, line,
+				   c->line_bytes);
+	return true;
+}
+
+static bool intake_report_on_link(struct session *s, const struct command *c, struct hold *h, usec_t now)
+{
+	_cleanup_free_ char *copy = NULL;
+	struct request *r;
+
+	if (h && c->verb == VERB_FAIL) {
+		/* Should the link be lost it is sent again. */
+		copy = malloc(c->line_bytes);
+		if (!copy) {
+			session_end(s);
+			return true;
+		}
+		memcpy(copy, c->line, c->line_bytes);
+		if (h->fail_first_usec == 0)
+			h->fail_first_usec = now;
+	}
+	r = intake_send(s, c->verb == VERB_ACK ? REQUEST_ACK : REQUEST_FAIL, c, now);
+	if (r && h) {
+		r->hold = hold_ref(h);
+		r->line = TAKE_PTR(copy);
+		r->line_bytes = r->line ? c->line_bytes : 0;
+		if (h->state == HOLD_HELD)
+			ledger_set_state(h, HOLD_SETTLING);
+	}
+	return true;
+}
+
+/* ACK and FAIL: keyed by jid alone on the server, so whose job it is now is looked up here first. */
+static bool intake_report(struct session *s, const struct command *c)
+{
+	static struct job_scan scan;
+	const struct job *job = &scan.job;
+	struct listener *l = s->listener;
+	struct hold *h, *newest;
+	usec_t now = clock_now_usec();
+
+	job_scan_init(&scan, c->verb == VERB_ACK ? JOB_SCAN_EXACT : JOB_SCAN_FOLDED);
+	job_scan_feed(&scan, c->args, c->args_bytes);
+	if (job->jid_bytes == 0)
+		return intake_pass(s, REQUEST_PASS, c);
+
+	h = ledger_find(l->gateway->ledger, &l->holder, job->jid, job->jid_bytes);
+	newest = ledger_find_newest(l->gateway->ledger, job->jid, job->jid_bytes);
+	if (newest && newest->holder != &l->holder && (!h || newest->generation > h->generation)) {
+		/* Another worker has it since: its reservation would end (hazards 6). */
+		if (!intake_answer_report(s, job, c->verb == VERB_ACK))
+			return false;
+		if (h && h->state == HOLD_HELD)
+			ledger_settle(h);
+		return true;
+	}
+	if (h && h->in_transit)
+		return intake_answer_report(s, job, true);
+	if (h && c->verb == VERB_FAIL && now > hold_lease_end_min_usec(h)) {
+		/* From here on the job is the reaper's: a FAIL that meets it loses the job (faktory-live 2). */
+		if (!intake_answer_report(s, job, false))
+			return false;
+		if (h->state == HOLD_HELD)
+			ledger_settle(h);
+		return true;
+	}
+	if (link_is_ready(s->link))
+		return intake_report_on_link(s, c, h, now);
+	if (!h)
+		return intake_pass(s, REQUEST_PASS, c);
+	return intake_report_in_transit(s, c, h);
+}
+
+/* The first line. What the server would close the connection for, without a word, is closed here. */
+static void intake_hello(struct session *s, const struct command *c)
+{
+	struct listener *l = s->listener;
+	struct hello hello;
+
+	if (c->verb != VERB_HELLO || hello_parse(c->args, c->args_bytes, &hello) < 0) {
+		log_info("%s: a session did not begin with a HELLO that the server would take; it is closed.", l->holder.name);
+		session_end(s);
+		return;
+	}
+	if (identity_get(l, &hello, &s->identity) < 0) {
+		hello_done(&hello);
+		session_end(s);
+		return;
+	}
+	TAILQ_REMOVE(&l->greeting, s, in_queue);
+	session_answer(s, OK_REPLY, STRLEN(OK_REPLY));
+	if (!l->dead) {
+		session_want_link(s);
+		l->gateway->ops->on_hello(l->worker, &s->identity->hello);
+	}
+}
+
+/* Whether these first bytes can still become a HELLO. */
+static bool intake_may_be_hello(struct session *s, const char *p, size_t bytes)
+{
+#define OPENING "HELLO {"
+	if (memcmp(p, OPENING, MIN(bytes, STRLEN(OPENING))) == 0 && bytes < LINE_HELD_MAX)
+		return true;
+	if (p[0] == 0x16)
+		log_warning("%s: a session began with TLS. Workers speak plain TCP to chargehand: turn TLS off in the "
+			    "worker's own configuration.",
+			    s->listener->holder.name);
+	return false;
+}
+
+/* False: it waits, at the head of the input. */
+static bool intake_command(struct session *s, const struct command *c)
+{
+	if (!s->identity) {
+		intake_hello(s, c);
+		return true;
+	}
+	switch (c->verb) {
+	case VERB_END:
+		s->ended = true;
+		return true;
+	case VERB_FETCH:
+		return intake_fetch(s, c);
+	case VERB_BEAT:
+		return intake_beat(s, c);
+	case VERB_ACK:
+	case VERB_FAIL:
+		return intake_report(s, c);
+	default:
+		return intake_pass(s, REQUEST_PASS, c);
+	}
+}
+
+size_t intake_feed(struct session *s, const char *p, size_t bytes)
+{
+	size_t used = 0;
+
+	while (used < bytes && s->wait == WAIT_NONE && !s->fetch && !s->over && !s->ended) {
+		struct command c;
+
+		if (s->upload) {
+			used += upload_feed(s, p + used, bytes - used);
+			continue;
+		}
+		if (!s->identity && !intake_may_be_hello(s, p + used, bytes - used)) {
+			session_end(s);
+			break;
+		}
+		if (!command_next(p + used, bytes - used, &c)) {
+			if (bytes - used < LINE_HELD_MAX || !upload_begin(s, p + used, bytes - used))
+				break;
+			continue;
+		}
+		if (!intake_command(s, &c))
+			break;
+		used += c.line_bytes;
+	}
+	return used;
+}
