@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The dialer. A numeric address is connected to at once; for a name an evdns_base is made, asked, and freed again, so
- * that resolv.conf and hosts are read anew each time, and neither a descriptor nor a timer is left between dials.
+ * The dialer. A numeric address is connected to at once, a name is looked up first; then one address after the other.
  *
  * Does not redial: link.c does, with its backoff.
  */
 #include "link/dial.h"
 #include "base/clock.h"
+#include "link/lookup.h"
 #include <assert.h>
-#include <event2/dns.h>
 #include <event2/event_struct.h>
 #include <event2/util.h>
 #include <netinet/in.h>
@@ -23,21 +22,13 @@
 struct dialer {
 	struct event_base *base;
 	const struct server_url *url;
+	const char *resolv_conf;
 	char port[8];
 	unsigned n_dials;
 
 	struct event turn_event;
 	bool turn_taken; /* somebody has hashed and the loop has not polled since */
 	struct hash_turn *first_turn, **last_turn;
-};
-
-/* Outlives a cancelled dial: evdns still owes a callback then. */
-struct lookup {
-	struct dial *dial; /* NULL once cancelled */
-	struct evdns_base *dns;
-	struct evdns_getaddrinfo_request *request;
-	struct event done_event;
-	bool answered;
 };
 
 struct dial {
@@ -60,113 +51,6 @@ struct dial {
 static const struct timeval zero_time = {0};
 
 static void dial_go_on(struct dial *d);
-
-/* ---- the lookup */
-
-/* The whole time for all of evdns's tries is DIAL_TIMEOUT_SEC, so one lost packet must not cost its default of 5 s. A
- * name server that never answers for AAAA must not hold up the A that is there. Letters in random case upset some
- * servers, and glibc's resolver does not do it. */
-static const struct {
-	const char *option, *value;
-} lookup_options[] = {
-	{"timeout:", "1"},
-	{"attempts:", "3"},
-	{"initial-probe-timeout:", "1"},
-	{"getaddrinfo-allow-skew:", "0.5"},
-	{"randomize-case:", "0"},
-};
-
-static void dns_log_nothing(_unused_ int is_warning, _unused_ const char *text)
-{
-	/* Name servers that fail are told by the callback. */
-}
-
-static void lookup_free(struct lookup *k)
-{
-	(void)event_del(&k->done_event);
-	if (k->dns)
-		evdns_base_free(k->dns, 0);
-	free(k);
-}
-
-/* A turn of the loop after the answer: evdns is not in a call any more, nor has deferred calls that need its base. */
-static void lookup_on_done(_unused_ evutil_socket_t fd, _unused_ short what, void *userdata)
-{
-	struct lookup *k = userdata;
-	struct dial *d = k->dial;
-
-	lookup_free(k);
-	if (d) {
-		d->lookup = NULL;
-		dial_go_on(d);
-	}
-}
-
-static void lookup_on_answer(int error, struct evutil_addrinfo *addresses, void *userdata)
-{
-	struct lookup *k = userdata;
-
-	/* evdns can call twice, first with a part and then for its own cancellation. */
-	if (k->answered) {
-		if (addresses)
-			evutil_freeaddrinfo(addresses);
-		return;
-	}
-	k->answered = true;
-	(void)event_add(&k->done_event, &zero_time);
-
-	if (!k->dial) {
-		if (addresses)
-			evutil_freeaddrinfo(addresses);
-		return;
-	}
-	k->dial->addresses = k->dial->next = addresses;
-	if (error == EVUTIL_EAI_MEMORY) {
-		k->dial->error = ENOMEM;
-		k->dial->what = "out of memory";
-	} else if (error == EVUTIL_EAI_NONAME || error == EVUTIL_EAI_NODATA || error == 0) {
-		k->dial->error = ENOENT;
-		k->dial->what = "no such host name";
-	} else {
-		k->dial->error = EHOSTUNREACH;
-		k->dial->what = "the host name cannot be looked up, for no name server answers";
-	}
-}
-
-static int lookup_start(struct dial *d)
-{
-	struct event_base *base = d->dialer->base;
-	struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
-	struct lookup *k = calloc(1, sizeof(*k));
-
-	if (!k)
-		return -ENOMEM;
-	k->dial = d;
-	(void)evtimer_assign(&k->done_event, base, lookup_on_done, k);
-
-	k->dns = evdns_base_new(base, 0);
-	if (!k->dns) {
-		lookup_free(k);
-		return -ENOMEM;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(lookup_options); i++)
-		(void)evdns_base_set_option(k->dns, lookup_options[i].option, lookup_options[i].value);
-	/* After ours, for the administrator's options win. Without the file: 127.0.0.1, as glibc does. */
-	(void)evdns_base_resolv_conf_parse(k->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf");
-
-	d->lookup = k;
-	/* May call back before it returns, and returns NULL then. */
-	k->request = evdns_getaddrinfo(k->dns, d->dialer->url->host, d->dialer->port, &hints, lookup_on_answer, k);
-	return 0;
-}
-
-/* evdns calls back for a cancelled request too, from the loop: only then may its base go. */
-static void lookup_cancel(struct lookup *k)
-{
-	k->dial = NULL;
-	if (!k->answered && k->request)
-		evdns_getaddrinfo_cancel(k->request);
-}
 
 /* ---- the connection */
 
@@ -207,8 +91,7 @@ static void dial_release(struct dial *d)
 		d->fd = close_fd(d->fd);
 	}
 	(void)event_del(&d->timer);
-	if (d->lookup)
-		lookup_cancel(TAKE_PTR(d->lookup));
+	d->lookup = lookup_cancel(d->lookup);
 	if (d->addresses)
 		evutil_freeaddrinfo(d->addresses);
 	d->dialer->n_dials--;
@@ -331,6 +214,17 @@ static void dial_on_timer(_unused_ evutil_socket_t fd, _unused_ short what, void
 	}
 }
 
+static void dial_on_lookup(struct evutil_addrinfo *addresses, int error, const char *what, void *userdata)
+{
+	struct dial *d = userdata;
+
+	d->lookup = NULL;
+	d->addresses = d->next = addresses;
+	d->error = -error;
+	d->what = what;
+	dial_go_on(d);
+}
+
 int dial_start(struct dialer *dialer, unsigned user_timeout_msec, dial_callback callback, void *userdata,
 	       struct dial **ret)
 {
@@ -361,7 +255,8 @@ int dial_start(struct dialer *dialer, unsigned user_timeout_msec, dial_callback 
 		limit = zero_time;
 	} else {
 		d->addresses = NULL;
-		if (lookup_start(d) < 0)
+		if (lookup_start(dialer->base, dialer->resolv_conf, dialer->url->host, dialer->port, dial_on_lookup, d,
+				 &d->lookup) < 0)
 			goto fail;
 	}
 	if (event_add(&d->timer, &limit) < 0)
@@ -438,9 +333,9 @@ int dialer_new(struct event_base *base, const struct server_url *url, struct dia
 	d->base = base;
 	d->url = url;
 	(void)snprintf(d->port, sizeof(d->port), "%u", (unsigned)url->port);
+	d->resolv_conf = LOOKUP_RESOLV_CONF;
 	d->last_turn = &d->first_turn;
 	(void)evtimer_assign(&d->turn_event, base, dialer_on_turn, d);
-	evdns_set_log_fn(dns_log_nothing); /* else they go to standard error as they are */
 	*ret = d;
 	return 0;
 }
@@ -463,4 +358,9 @@ struct event_base *dialer_base(const struct dialer *d)
 const struct server_url *dialer_url(const struct dialer *d)
 {
 	return d->url;
+}
+
+void dialer_set_resolv_conf(struct dialer *d, const char *path)
+{
+	d->resolv_conf = path;
 }

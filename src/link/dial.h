@@ -28,9 +28,11 @@ int dialer_new(struct event_base *base, const struct server_url *url, struct dia
 struct dialer *dialer_free(struct dialer *d);
 struct event_base *dialer_base(const struct dialer *d);
 const struct server_url *dialer_url(const struct dialer *d);
+void dialer_set_resolv_conf(struct dialer *d, const char *path); /* borrowed; for tests */
 
 /* Starts; the callback comes exactly once, from the event loop, with a connected descriptor (the receiver's) or with
- * -errno and a static text; never after dial_cancel(). The dial frees itself before the callback. */
+ * -errno and a static text that needs no errno beside it; never after dial_cancel(). The dial frees itself before the
+ * callback. */
 typedef void (*dial_callback)(int fd, const char *what, void *userdata);
 int dial_start(struct dialer *d, unsigned user_timeout_msec, dial_callback callback, void *userdata, struct dial **ret)
 	_must_check_;
