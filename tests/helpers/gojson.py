@@ -36,6 +36,8 @@ def _no_constant(text):
 
 
 _decoder = json.JSONDecoder(parse_float=_Float, parse_constant=_no_constant)
+_slow_decoder = json.JSONDecoder(parse_float=_Float, parse_constant=_no_constant,
+                                 parse_int=lambda text: -0.0 if text == "-0" else int(text))
 
 
 def loads(data):
@@ -45,7 +47,7 @@ def loads(data):
         if text.startswith("\ufeff"):
             raise Error("invalid character '\ufeff' looking for beginning of value")
         start = len(text) - len(text.lstrip(" \t\r\n"))
-        value, end = _decoder.raw_decode(text, start)
+        value, end = (_slow_decoder if "-0" in text else _decoder).raw_decode(text, start)
         rest = text[end:].lstrip(" \t\r\n")
         if rest:
             raise Error(f"invalid character '{rest[0]}' after top-level value")
@@ -150,6 +152,8 @@ def _field(item, kind, where):
         if isinstance(item, bool) or not isinstance(item, (int, float)):
             refuse(_kind(item), kind)
         low, high = (0, 255) if kind == "uint8" else (-(1 << 63), (1 << 63) - 1)
+        if type(item) is float:
+            item = 0  # it was written "-0"
         if isinstance(item, float) or not low <= item <= high:
             refuse(f"number {getattr(item, 'text', item)}", kind)
         return item

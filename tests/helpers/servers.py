@@ -18,7 +18,8 @@
 Only a DevServer has more (devmischief.py explains the words):
   s.rule("die", verb="FETCH", at=10)  s.control("kick", wid="w1")  s.log(verb="FAIL")  s.mark() ... s.log(since=...)
 
-available() says which kinds can be had here and why not; wait_until() waits for any condition.
+shared(kind, ...) is one server for all tests of a process. available() says which kinds can be had here and
+why not, need_real() skips a test there; wait_until() waits for any condition.
 What is left when the caller dies: nothing, both servers notice.
 """
 import ctypes
@@ -35,6 +36,7 @@ import time
 import urllib.parse
 import urllib.request
 
+import tap
 from faktory_client import Client, Closed, Error, ServerError, make_job
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -78,13 +80,25 @@ def available():
     return {"dev": None, "real": real_binary()[1]}
 
 
-def required(word):
-    """Is WORD in $CHARGEHAND_REQUIRE? Then what is missing is a failure, not a skip."""
-    return word in os.environ.get("CHARGEHAND_REQUIRE", "").replace(",", " ").split()
+def need_real():
+    """Skip the test (or fail it, see tap.need) where there is no real server."""
+    tap.need("real", real_binary()[1])
 
 
 def make(kind, **options):
     return {"dev": DevServer, "real": RealServer}[kind](**options)
+
+
+_shared = {}
+
+
+def shared(kind, **options):
+    """One server for all tests of this process with these options; tap.py ends it."""
+    key = (os.getpid(), kind, *sorted(options.items()))
+    if key not in _shared:
+        _shared[key] = s = make(kind, **options)
+        tap.keep(s.pid, s.close)
+    return _shared[key]
 
 
 class Server:
