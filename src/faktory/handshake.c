@@ -5,6 +5,7 @@
  */
 #include "faktory/handshake.h"
 
+#include <ctype.h>
 #include <json-c/json.h>
 #include <sha256.h>
 #include <stdint.h>
@@ -95,8 +96,8 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* Behind the closing quote of the string that begins at p; NULL for a raw control character, which json-c lets pass
- * and the server does not. */
+/* Behind the closing quote of the string that begins at p; NULL for a raw control character. This and the check in
+ * member_next() are for what json-c lets pass and the server does not. */
 static const char *string_end(const char *p, const char *end)
 {
 	for (p++; p < end && *p != '"'; p++) {
@@ -146,6 +147,8 @@ static const char *member_next(const char *p, const char *end, struct member *re
 			ret->value_end = p;
 			continue;
 		}
+		if (*p == 'N' || *p == 'I' || (*p == '.' && !isdigit((unsigned char)p[1])))
+			return NULL; /* NaN, Infinity, "1." */
 		if (*p == '{' || *p == '[')
 			depth++;
 		else if (*p == '}' || *p == ']')
@@ -177,7 +180,7 @@ static int member_integer(const struct member *m, int64_t min, int64_t max, int6
 	size_t bytes = (size_t)(m->value_end - m->value);
 	long long n;
 
-	if (bytes == 0 || bytes >= sizeof(digits) || (m->value[0] != '-' && (m->value[0] < '0' || m->value[0] > '9')))
+	if (bytes == 0 || bytes >= sizeof(digits) || !(isdigit((unsigned char)m->value[0]) || (m->value[0] == '-' && min < 0)))
 		return -EBADMSG;
 	memcpy(digits, m->value, bytes);
 	digits[bytes] = '\0';
@@ -243,6 +246,8 @@ static int hello_take(struct hello *h, const struct member *m)
 		return member_integer(m, INT64_MIN, INT64_MAX, &n);
 	if (member_is(m, "wid"))
 		return member_wid(m, h->wid);
+	if (member_is(m, "labels"))
+		return *m->value == '[' ? 0 : -EBADMSG;
 	if (member_is(m, "hostname") || member_is(m, "username") || member_is(m, "pwdhash"))
 		return *m->value == '"' ? 0 : -EBADMSG;
 	return 0;

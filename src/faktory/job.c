@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * A JSON scanner that can stop after any byte. It knows three places: the top level and the inside of "failure" and
- * "custom", where keys are read; and everything else, where brackets are counted and strings are crossed, without a
- * look at anything in them. What a key means is decided at the end of its value, so that the last of several equal
+ * "custom", where keys are read; and everything else, which cross.c passes over. What a key means is decided at the end of its value, so that the last of several equal
  * keys wins, as it does on the server.
  */
 #include "faktory/job.h"
@@ -20,7 +19,6 @@ enum state {
 	STATE_IN_STRING,
 	STATE_IN_SCALAR,
 	STATE_BELOW,
-	STATE_BELOW_STRING,
 	STATE_AFTER,
 };
 
@@ -43,12 +41,6 @@ enum section {
 	SECTION_FAILURE,
 	SECTION_CUSTOM,
 };
-
-/* Go's decoder gives up at this depth, and so the server has never stored a job that is nested deeper. */
-#define DEPTH_MAX 10000
-
-/* How far a string is crossed byte by byte before memchr(3) is called, whose start costs more than most strings. */
-#define STRING_BYTEWISE 32
 
 #define FETCHED (1u << JOB_SCAN_FETCHED)
 #define EXACT (1u << JOB_SCAN_EXACT)
@@ -325,108 +317,9 @@ static void string_end(struct job_scan *s)
 	}
 }
 
-/* Crosses a string from anywhere inside it: the closing quote, or end. *escape carries a backslash over a split. */
-static const char *string_cross(const char *p, const char *end, bool *escape)
-{
-	if (*escape && p < end) {
-		*escape = false;
-		p++;
-	}
-	while (p < end) {
-		const char *stop = end - p > STRING_BYTEWISE ? p + STRING_BYTEWISE : end, *quote, *limit, *b;
-
-		while (p < stop) {
-			if (*p == '"')
-				return p;
-			if (*p == '\\') {
-				if (++p == end) {
-					*escape = true;
-					return end;
-				}
-			}
-			p++;
-		}
-		if (p >= end)
-			break;
-		quote = memchr(p, '"', (size_t)(end - p));
-		limit = quote ? quote : end;
-		for (b = limit; b > p && b[-1] == '\\'; b--)
-			;
-		if ((limit - b) % 2 == 0)
-			return limit;
-		if (!quote) {
-			*escape = true;
-			return end;
-		}
-		p = quote + 1;
-	}
-	return end;
-}
-
-/* Brackets and quotes: all that counts below the top level. */
-static const bool below_special[256] = {
-	['"'] = true, ['['] = true, [']'] = true, ['{'] = true, ['}'] = true,
-};
-
-static const char *scan_below(struct job_scan *s, const char *p, const char *end)
-{
-	const unsigned char *u;
-
-	while (p < end) {
-		if (s->state == STATE_BELOW_STRING) {
-			p = string_cross(p, end, &s->escape);
-			if (p == end)
-				return end;
-			s->state = STATE_BELOW;
-			p++;
-		}
-		u = (const unsigned char *)p;
-		while ((const unsigned char *)end - u >= 4) {
-			if (below_special[u[0]])
-				break;
-			if (below_special[u[1]]) {
-				u += 1;
-				break;
-			}
-			if (below_special[u[2]]) {
-				u += 2;
-				break;
-			}
-			if (below_special[u[3]]) {
-				u += 3;
-				break;
-			}
-			u += 4;
-		}
-		while (u < (const unsigned char *)end && !below_special[*u])
-			u++;
-		p = (const char *)u;
-		if (p == end)
-			return end;
-		switch (*p++) {
-		case '"':
-			s->state = STATE_BELOW_STRING;
-			break;
-		case '[':
-		case '{':
-			if (++s->depth > DEPTH_MAX) {
-				s->broken = true;
-				return p;
-			}
-			break;
-		default:
-			if (--s->depth == 0) {
-				s->state = STATE_AFTER;
-				return p;
-			}
-		}
-	}
-	return p;
-}
-
 static const char *scan_string(struct job_scan *s, const char *p, const char *end)
 {
-	const char *q = string_cross(p, end, &s->escape);
+	const char *q = cross_string(p, end, &s->cross);
 
 	if (s->state == STATE_IN_KEY)
 		text_add(s, p, (size_t)(q - p));
@@ -441,6 +334,16 @@ static const char *scan_string(struct job_scan *s, const char *p, const char *en
 	return q + 1;
 }
 
+static const char *scan_below(struct job_scan *s, const char *p, const char *end)
+{
+	p = cross_value(p, end, &s->cross);
+	if (s->cross.too_deep)
+		s->broken = true;
+	else if (s->cross.depth == 0)
+		s->state = STATE_AFTER;
+	return p;
+}
+
 static void value_begin(struct job_scan *s, char c)
 {
 	if (c == '"') {
@@ -450,7 +353,7 @@ static void value_begin(struct job_scan *s, char c)
 		s->state = STATE_KEY_OR_END;
 	} else if (c == '{' || c == '[') {
 		value_other(s);
-		s->depth = 1;
+		s->cross.depth = 1;
 		s->state = STATE_BELOW;
 	} else {
 		s->broken = !is_scalar(c);
@@ -522,7 +425,7 @@ void job_scan_feed(struct job_scan *s, const char *p, size_t bytes)
 	const char *end = p + bytes;
 
 	while (p < end && !s->done && !s->broken) {
-		if (s->state == STATE_BELOW || s->state == STATE_BELOW_STRING)
+		if (s->state == STATE_BELOW)
 			p = scan_below(s, p, end);
 		else if (s->state == STATE_IN_KEY || s->state == STATE_IN_STRING)
 			p = scan_string(s, p, end);

@@ -11,6 +11,7 @@
 #define CHARGEHAND_FAKTORY_JOB_H
 
 #include "base/macro.h"
+#include "faktory/cross.h"
 #include "faktory/jid.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -53,12 +54,11 @@ struct job_scan {
 	uint8_t state;
 	uint8_t section;      /* inside "failure" or "custom", else 0 */
 	uint8_t key;          /* which key the present value belongs to */
-	bool escape;          /* the byte behind a backslash is still to come */
 	bool refused;         /* the server will answer "invalid": nothing that follows can give a jid */
 	bool text_cut;
 	uint8_t text_bytes;
 	uint16_t value_bytes; /* of the present string value, kept or not, at most JID_RAW_MAX + 1 */
-	uint32_t depth;       /* below the value that is only counted */
+	struct cross cross;   /* the present string, or the value that is only counted */
 	char text[JOB_TEXT_MAX]; /* a key, as it is spelled, or a number or literal */
 };
 

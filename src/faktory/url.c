@@ -87,8 +87,8 @@ static const char *port_parse(const char *p, const char *end, uint16_t *ret)
 		port = port * 10 + (unsigned)(*p - '0');
 	}
 	if (p < end || port == 0 || port > UINT16_MAX)
-		return "the server URL has a port that is no number from 1 to 65535; a ':', '/', '?', '#' or '@' in a password must be "
-		       "written as %3A, %2F, %3F, %23 or %40";
+		return "the server URL has a port that is no number from 1 to 65535; a ':', '/', '?', '#' or '@' in a "
+		       "password must be written as %3A, %2F, %3F, %23 or %40";
 	*ret = (uint16_t)port;
 	return NULL;
 }

@@ -141,6 +141,11 @@ static struct hello_row hello_rows[] = {
 	{ "{\"pwdhash\":1}", -EBADMSG, "", 0, 0, "" },
 	{ "{\"labels\":\"x\"}", -EBADMSG, "", 0, 0, "" },
 	{ "{\"labels\":[1]}", -EBADMSG, "", 0, 0, "" },
+	{ "{\"labels\":\"x\",\"labels\":[]}", -EBADMSG, "", 0, 0, "" },
+	{ "{\"v\":-0}", -EBADMSG, "", 0, 0, "" },
+	{ "{\"x\":NaN}", -EBADMSG, "", 0, 0, "" },
+	{ "{\"x\":[Infinity]}", -EBADMSG, "", 0, 0, "" },
+	{ "{\"x\":1.}", -EBADMSG, "", 0, 0, "" },
 	{ "{\"rss_kb\":1.5}", -EBADMSG, "", 0, 0, "" },
 };
 

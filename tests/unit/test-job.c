@@ -282,6 +282,36 @@ Test(job, depth_is_bounded)
 	free(json);
 }
 
+/* What is crossed eight bytes at a time ends at the right bracket, wherever in those eight it stands. */
+Test(job, a_value_ends_at_its_bracket)
+{
+	static const char *const insides[] = { "", "1", "\"]\"", "\"\\\"]\"", "\"}\",[],{}", "[[]],\"a string of some length, ] and }\"" };
+	char json[256], seen[1024];
+
+	for (unsigned pad = 0; pad < 17; pad++)
+		for (unsigned depth = 1; depth < 20; depth++)
+			for (size_t i = 0; i < ARRAY_SIZE(insides); i++) {
+				size_t n = (size_t)(stpcpy(json, "{\"args\":") - json);
+
+				memset(json + n, '[', depth);
+				n += depth;
+				memset(json + n, ' ', pad);
+				n += pad;
+				n = (size_t)(stpcpy(json + n, insides[i]) - json);
+				memset(json + n, ']', depth);
+				n += depth;
+				n = (size_t)(stpcpy(json + n, ",\"jid\":\"12345678\"}") - json);
+				for (unsigned round = 0; round < 5; round++) {
+					scan(json, n, JOB_SCAN_FETCHED, round, seen, sizeof(seen));
+					cr_assert_str_eq(seen, "done jid=12345678" REST, "%s", json);
+				}
+				/* one bracket less */
+				json[n - strlen(",\"jid\":\"12345678\"}") - 1] = ' ';
+				scan(json, n, JOB_SCAN_FETCHED, 0, seen, sizeof(seen));
+				cr_assert(strncmp(seen, "done", 4) != 0, "%s", json);
+			}
+}
+
 /* --- random objects, read by json-c as well --- */
 
 static size_t make_value(struct split *r, char *p, unsigned depth)

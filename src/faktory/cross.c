@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Two ways for two kinds of data: memchr(3) for long strings, and for everything else eight bytes at a time in one
+ * register, so that short strings of random lengths cost no mispredicted branch each.
+ */
+#include "faktory/cross.h"
+
+#include <string.h>
+
+/* How far a string is crossed byte by byte before memchr(3) is called, whose start costs more than most strings. */
+#define STRING_BYTEWISE 32
+
+const char *cross_string(const char *p, const char *end, struct cross *c)
+{
+	if (c->escape && p < end) {
+		c->escape = false;
+		p++;
+	}
+	while (p < end) {
+		const char *stop = end - p > STRING_BYTEWISE ? p + STRING_BYTEWISE : end, *quote, *limit, *b;
+
+		while (p < stop) {
+			if (*p == '"')
+				return p;
+			if (*p == '\\') {
+				if (++p == end) {
+					c->escape = true;
+					return end;
+				}
+			}
+			p++;
+		}
+		if (p >= end)
+			break;
+		quote = memchr(p, '"', (size_t)(end - p));
+		limit = quote ? quote : end;
+		for (b = limit; b > p && b[-1] == '\\'; b--)
+			;
+		if ((limit - b) % 2 == 0)
+			return limit;
+		if (!quote) {
+			c->escape = true;
+			return end;
+		}
+		p = quote + 1;
+	}
+	return end;
+}
+
+/* Eight bytes at a time, without a branch for each string: flags are 0x01 in the byte they stand for, and a product
+ * with EACH_BYTE adds up every byte's flag and those of the bytes before it. */
+#define EACH_BYTE UINT64_C(0x0101010101010101)
+
+static uint64_t bytes_equal(uint64_t bytes, unsigned char c)
+{
+	uint64_t x = bytes ^ (EACH_BYTE * c);
+
+	return ~(((x & (EACH_BYTE * 0x7f)) + EACH_BYTE * 0x7f) | x) >> 7 & EACH_BYTE;
+}
+
+/* Goes on outside of strings as long as nothing needs a closer look: no backslash, no long string, not the
+ * bracket that closes the value. */
+static const char *cross_blocks(const char *p, const char *end, struct cross *c)
+{
+	uint64_t in_string = 0; /* EACH_BYTE or 0 */
+
+	for (; end - p >= 8; p += 8) {
+		uint64_t bytes, quotes, inside, opening, closing, sunk;
+
+		memcpy(&bytes, p, 8);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+		bytes = __builtin_bswap64(bytes);
+#endif
+		quotes = bytes_equal(bytes, '"');
+		if (bytes_equal(bytes, '\\') || (in_string && !quotes))
+			break;
+		inside = (quotes * EACH_BYTE & EACH_BYTE) ^ in_string;
+		bytes |= EACH_BYTE * 0x20; /* "[" becomes "{", "]" becomes "}" */
+		opening = bytes_equal(bytes, '{') & ~inside;
+		closing = bytes_equal(bytes, '}') & ~inside;
+		if (opening | closing) {
+			/* How much less deep each byte is than the block's beginning, plus 64 so as never to borrow. */
+			sunk = closing * EACH_BYTE + EACH_BYTE * 64 - opening * EACH_BYTE;
+			if (c->depth <= 8 && bytes_equal(sunk, (unsigned char)(64 + c->depth)))
+				break;
+			if (c->depth + 8 > CROSS_DEPTH_MAX)
+				break;
+			c->depth = c->depth + 64 - (uint32_t)(sunk >> 56);
+		}
+		in_string = (inside >> 56) * EACH_BYTE;
+	}
+	c->in_string = in_string != 0;
+	return p;
+}
+
+const char *cross_value(const char *p, const char *end, struct cross *c)
+{
+	while (p < end) {
+		const char *stop;
+
+		if (c->in_string) {
+			p = cross_string(p, end, c);
+			if (p == end)
+				return end;
+			c->in_string = false;
+			p++;
+		}
+		p = cross_blocks(p, end, c);
+		/* A block that was left alone, or what is shorter than one. */
+		stop = end - p > 8 ? p + 8 : end;
+		while (p < stop && !c->in_string)
+			switch (*p++) {
+			case '"':
+				c->in_string = true;
+				break;
+			case '[':
+			case '{':
+				if (++c->depth > CROSS_DEPTH_MAX) {
+					c->too_deep = true;
+					return p;
+				}
+				break;
+			case ']':
+			case '}':
+				if (--c->depth == 0)
+					return p;
+			}
+	}
+	return p;
+}
