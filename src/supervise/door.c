@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the gateway asks of a worker and tells it.
+ */
+#include "supervise/internal.h"
+
+#include "base/fileio.h"
+#include "base/log.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+/* linux/sched.h of the kernel itself; not in the headers for programs */
+#define PF_EXITING 0x00000004U
+
+static bool door_refuse(struct worker *w, const struct sockaddr_in *peer, uid_t uid)
+{
+	if (!w->stranger_told)
+		log_warning("%s: a connection from port %u, uid %u, is refused: it is none of its processes", w->name,
+			    ntohs(peer->sin_port), uid);
+	w->stranger_told = true;
+	return false;
+}
+
+/* A process closes its sockets first and can be waited for a moment later; between the two it says so in its flags. */
+static bool door_worker_is_dying(const struct worker *w)
+{
+	struct exit_info exit;
+	char path[32], text[512];
+	unsigned flags;
+	size_t bytes;
+
+	if (w->ended || reap_peek(w->pidfd, &exit) == 0)
+		return true;
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", w->family.pid);
+	if (fileio_read_into_at(AT_FDCWD, path, text, sizeof(text), &bytes) < 0)
+		return false;
+	/* The second field, the name, is any bytes in parentheses; flags is the ninth (proc(5)). */
+	const char *p = strrchr(text, ')');
+	return p && sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && (flags & PF_EXITING);
+}
+
+static bool door_on_peer(void *worker, const struct sockaddr_in *peer, const struct sockaddr_in *local)
+{
+	struct worker *w = worker;
+	struct peer_info info = { .orphaned = true };
+	int r;
+
+	if (!w->shop->peers)
+		return true;
+	r = peer_lookup_tcp(w->shop->peers, peer, local, &info);
+	if (r < 0 && r != -ENOENT) {
+		if (log_enabled(LOG_DEBUG))
+			(void)log_line_errno(LOG_DEBUG, r, "%s: cannot tell who connects: %m", w->name);
+		return true;
+	}
+	/* Dead before it was accepted: what it said still counts if its worker dies, too (P2). */
+	if (r == -ENOENT || info.orphaned)
+		return door_worker_is_dying(w);
+	return family_has_peer(&w->family, &info) || door_refuse(w, peer, info.uid);
+}
+
+static void door_on_hello(void *worker, const struct hello *hello)
+{
+	struct worker *w = worker;
+
+	if (w->ended && worker_state_is_dead(w->state))
+		return;
+	if (hello->pid == w->family.pid)
+		w->main_said_hello = true;
+	else
+		(void)members_add(&w->members, &w->family, hello->pid);
+	worker_handle(w, WORKER_EVENT_HELLO);
+}
+
+static void door_on_terminate(void *worker)
+{
+	struct worker *w = worker;
+
+	if (!w->terminated)
+		log_notice("%s: the server tells it to terminate", w->name);
+	w->terminated = true;
+}
+
+static void door_on_report(void *worker, struct hold *hold, enum report_kind kind, char *line, size_t line_bytes)
+{
+	struct worker *w = worker;
+	int r = reporter_send(w->shop->reporter, hold, kind, line, line_bytes, 0);
+	if (r < 0)
+		log_error_errno(r, "%s: a report is lost: %m", w->name);
+}
+
+static void door_on_stray(void *worker, struct hold *hold)
+{
+	undertaker_take_stray(worker, hold);
+}
+
+static void door_on_refused(void *worker, struct hold *hold)
+{
+	struct worker *w = worker;
+	if (w->state == WORKER_SETTLING)
+		undertaker_fail_one(w, hold);
+}
+
+static void door_on_silent(void *worker, const char *wid)
+{
+	struct worker *w = worker;
+	reporter_beat(w->shop->reporter, wid);
+}
+
+static void door_on_change(void *worker)
+{
+	worker_look(worker);
+}
+
+const struct gateway_ops worker_gateway_ops = {
+	.on_peer = door_on_peer,
+	.on_hello = door_on_hello,
+	.on_terminate = door_on_terminate,
+	.on_report = door_on_report,
+	.on_stray = door_on_stray,
+	.on_refused = door_on_refused,
+	.on_silent = door_on_silent,
+	.on_change = door_on_change,
+};

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A leaf tells that it is empty by EPOLLPRI on its cgroup.events, which libevent does not know: so an epoll(7) instance
+ * of its own stands between. Without a leaf the ends of orphans come as SIGCHLD (see program.c), and a short timer runs
+ * for those that are not ours, only while something is left.
+ */
+#include "supervise/family.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <sys/epoll.h>
+
+#define FAMILY_POLL_FIRST_USEC (10 * USEC_PER_MSEC)
+#define FAMILY_POLL_MAX_USEC (200 * USEC_PER_MSEC)
+
+void family_init(struct family *f, struct event_base *base, const char *mark, void (*callback)(void *userdata),
+		 void *userdata)
+{
+	*f = (struct family){
+		.tree.mark = mark,
+		.base = base,
+		.callback = callback,
+		.userdata = userdata,
+		.epoll_fd = -EBADF,
+	};
+}
+
+int family_done(struct family *f)
+{
+	int r = 0;
+
+	family_unwatch(f);
+	if (f->leaf) {
+		r = cgroup_leaf_remove(f->leaf);
+		f->leaf = cgroup_leaf_free(f->leaf);
+	}
+	return r;
+}
+
+bool family_is_alive(const struct family *f)
+{
+	if (f->leaf) {
+		int r = cgroup_leaf_is_populated(f->leaf);
+		if (r >= 0)
+			return r;
+	}
+	return f->pid > 0 && tree_is_alive(&f->tree, f->pid) > 0;
+}
+
+void family_kill(const struct family *f)
+{
+	if (f->leaf && cgroup_leaf_kill(f->leaf) >= 0)
+		return;
+	(void)tree_kill(&f->tree, SIGKILL);
+}
+
+struct pid_search {
+	pid_t pid;
+	bool found;
+};
+
+static int compare_pid(pid_t pid, void *userdata)
+{
+	struct pid_search *s = userdata;
+	s->found = pid == s->pid;
+	return s->found;
+}
+
+bool family_has_pid(const struct family *f, pid_t pid)
+{
+	struct pid_search s = { .pid = pid };
+
+	if (!f->leaf)
+		return tree_contains(&f->tree, pid);
+	(void)cgroup_leaf_each_pid(f->leaf, compare_pid, &s);
+	return s.found;
+}
+
+bool family_has_peer(const struct family *f, const struct peer_info *info)
+{
+	if (f->leaf && info->have_cgroup)
+		return cgroup_leaf_contains(f->leaf, info->cgroup_id);
+	return tree_has_uid(&f->tree, info->uid);
+}
+
+static void family_on_watch(_unused_ evutil_socket_t fd, _unused_ short events, void *userdata)
+{
+	struct family *f = userdata;
+	f->callback(f->userdata);
+}
+
+static void family_arm_poll(struct family *f)
+{
+	struct timeval tv = usec_to_timeval(f->poll_usec);
+	(void)event_add(&f->poll, &tv);
+	f->poll_usec = MIN(f->poll_usec * 2, FAMILY_POLL_MAX_USEC);
+}
+
+static void family_on_poll(_unused_ evutil_socket_t fd, _unused_ short events, void *userdata)
+{
+	struct family *f = userdata;
+	family_arm_poll(f);
+	f->callback(f->userdata); /* may end the watch */
+}
+
+static int family_watch_leaf(struct family *f)
+{
+	struct epoll_event ev = { .events = EPOLLPRI };
+	_cleanup_close_ int fd = epoll_create1(EPOLL_CLOEXEC);
+
+	if (fd < 0 || f->leaf->events_fd < 0 || epoll_ctl(fd, EPOLL_CTL_ADD, f->leaf->events_fd, &ev) < 0)
+		return -errno;
+	if (event_assign(&f->watch, f->base, fd, EV_READ | EV_PERSIST, family_on_watch, f) < 0 ||
+	    event_add(&f->watch, NULL) < 0)
+		return -ENOMEM;
+	f->epoll_fd = TAKE_FD(fd);
+	return 0;
+}
+
+void family_watch(struct family *f)
+{
+	if (f->watching)
+		return;
+	f->watching = true;
+	if (f->leaf && family_watch_leaf(f) == 0)
+		return;
+	f->polling = true;
+	f->poll_usec = FAMILY_POLL_FIRST_USEC;
+	(void)event_assign(&f->poll, f->base, -1, 0, family_on_poll, f);
+	family_arm_poll(f);
+}
+
+void family_unwatch(struct family *f)
+{
+	if (!f->watching)
+		return;
+	f->watching = false;
+	if (f->epoll_fd >= 0) {
+		event_del(&f->watch);
+		f->epoll_fd = close_fd(f->epoll_fd);
+	}
+	if (f->polling) {
+		event_del(&f->poll);
+		f->polling = false;
+	}
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A list; workers with many processes have tens of them.
+ */
+#include "supervise/member.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+
+void members_init(struct members *m, struct event_base *base, void (*callback)(void *userdata), void *userdata)
+{
+	*m = (struct members){ .base = base, .callback = callback, .userdata = userdata };
+	LIST_INIT(&m->list);
+}
+
+void members_done(struct members *m)
+{
+	while (!LIST_EMPTY(&m->list))
+		member_free(LIST_FIRST(&m->list));
+}
+
+struct member *member_free(struct member *member)
+{
+	LIST_REMOVE(member, entry);
+	member->members->n--;
+	event_del(&member->event);
+	close_fd(member->pidfd);
+	free(member);
+	return NULL;
+}
+
+static void member_on_exit(_unused_ evutil_socket_t fd, _unused_ short events, void *userdata)
+{
+	struct member *member = userdata;
+	member->dead = true;
+	member->members->callback(member->members->userdata);
+}
+
+bool members_add(struct members *m, const struct family *f, pid_t pid)
+{
+	struct member *member;
+
+	if (pid <= 0 || pid == f->pid)
+		return false;
+	LIST_FOREACH(member, &m->list, entry)
+		if (member->pid == pid && !member->dead)
+			return true;
+	if (m->n >= MEMBERS_MAX)
+		return false;
+
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0 || !family_has_pid(f, pid))
+		return false;
+	member = calloc(1, sizeof(*member));
+	if (!member)
+		return false;
+	*member = (struct member){ .pid = pid, .members = m, .pidfd = pidfd };
+	if (event_assign(&member->event, m->base, pidfd, EV_READ, member_on_exit, member) < 0 ||
+	    event_add(&member->event, NULL) < 0) {
+		free(member);
+		return false;
+	}
+	(void)TAKE_FD(pidfd);
+	LIST_INSERT_HEAD(&m->list, member, entry);
+	m->n++;
+	return true;
+}
+
+unsigned members_n_alive(const struct members *m)
+{
+	const struct member *member;
+	unsigned n = 0;
+
+	LIST_FOREACH(member, &m->list, entry)
+		n += !member->dead;
+	return n;
+}
+
+unsigned members_terminate(struct members *m)
+{
+	struct member *member;
+	unsigned n = 0;
+
+	LIST_FOREACH(member, &m->list, entry) {
+		if (member->dead || member->told)
+			continue;
+		member->told = true;
+		if (syscall(SYS_pidfd_send_signal, member->pidfd, SIGTERM, NULL, 0) == 0)
+			n++;
+	}
+	return n;
+}

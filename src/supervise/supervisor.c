@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Puts everything together, runs the loop, and takes everything apart again. Signals of a person and answers of the
+ * server end here; what a single worker goes through is worker.c's.
+ */
+#include "supervise/supervisor.h"
+
+#include "base/log.h"
+#include "process/cgroup.h"
+#include "process/tree.h"
+#include "supervise/program.h"
+#include "supervise/signals.h"
+#include "supervise/terminal.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define STATUS_CONFIG 78
+#define STATUS_OS_ERROR 71 /* sysexits.h */
+
+/* How long a stop waits for answers of a server that is away, and of one that is there but says nothing. */
+#define PATIENCE_USEC (10 * USEC_PER_SEC)
+#define PATIENCE_ROUNDS 6
+
+/* Holds past their leases are looked for no more often than this, and only while there are any. */
+#define FORGET_EVERY_USEC USEC_PER_MINUTE
+
+struct supervisor {
+	const struct config *config;
+	struct workshop shop;
+	struct dialer *dialer;
+	struct signals *signals;
+	struct program *program;
+	struct event *patience, *forget;
+	unsigned n_patience;
+	bool stopping, patience_armed, forget_armed, gave_up;
+};
+
+/* ---- the server's answers */
+
+static void supervisor_log_outcome(const char *worker, const struct hold *hold, enum report_kind kind,
+				   enum report_outcome outcome, const char *server_text)
+{
+	const char *what = report_kind_to_string(kind), *job = hold->jobtype;
+	char jid[JID_SHOW_MAX];
+
+	jid_show(jid, hold->jid, hold->jid_bytes);
+	switch (outcome) {
+	case REPORT_SETTLED:
+		if (kind == REPORT_FAIL && hold->have_retry && hold->retry == 0)
+			log_warning("%s: job %s (%s): the server has discarded it: it may not be retried", worker, jid,
+				    job);
+		else
+			log_info("%s: job %s (%s): the server has taken its %s", worker, jid, job, what);
+		break;
+	case REPORT_NOT_FOUND:
+		log_info("%s: job %s (%s): the server no longer knows it", worker, jid, job);
+		break;
+	case REPORT_TOO_LATE:
+		log_warning("%s: job %s (%s): too late for its %s; the server takes it back at the end of its lease",
+			    worker, jid, job, what);
+		break;
+	case REPORT_REFUSED:
+		log_error("%s: job %s (%s): the server refuses its %s: %s", worker, jid, job, what, server_text);
+		break;
+	case REPORT_HALF_DONE:
+		log_error("%s: job %s (%s): the server failed in the middle of its %s and will lose the job: %s", worker,
+			  jid, job, what, server_text);
+		break;
+	default:
+		break;
+	}
+}
+
+static void supervisor_on_answer(void *userdata, struct holder *holder, struct hold *hold, enum report_kind kind,
+				 enum report_outcome outcome, const char *server_text)
+{
+	struct supervisor *s = userdata;
+
+	supervisor_log_outcome(holder->name, hold, kind, outcome, server_text);
+	program_report_answered(s->program, holder, hold, kind, outcome);
+}
+
+/* ---- timers */
+
+static void supervisor_arm(struct event *event, usec_t usec, bool *ret_armed)
+{
+	struct timeval tv = usec_to_timeval(usec);
+	*ret_armed = event_add(event, &tv) == 0;
+}
+
+static void supervisor_give_up(struct supervisor *s)
+{
+	log_error("Ending without the server's answer to all that was reported; %zu job%s left to the end of their leases",
+		  ledger_n_holds(s->shop.ledger), ledger_n_holds(s->shop.ledger) == 1 ? " is" : "s are");
+	program_log_left(s->program);
+	s->gave_up = true;
+}
+
+static void supervisor_on_patience(_unused_ evutil_socket_t fd, _unused_ short events, void *userdata)
+{
+	struct supervisor *s = userdata;
+
+	/* A link without an answer is given up by its own rules; so there are not many rounds to wait. */
+	if (reporter_is_ready(s->shop.reporter) && ++s->n_patience < PATIENCE_ROUNDS)
+		supervisor_arm(s->patience, PATIENCE_USEC, &s->patience_armed);
+	else
+		supervisor_give_up(s);
+}
+
+static void supervisor_on_forget(_unused_ evutil_socket_t fd, _unused_ short events, void *userdata)
+{
+	struct supervisor *s = userdata;
+	usec_t now = clock_now_usec(), due_usec = program_forget_holds(s->program, now);
+
+	s->forget_armed = false;
+	if (due_usec != USEC_NEVER)
+		supervisor_arm(s->forget, MAX(usec_sub(due_usec, now), FORGET_EVERY_USEC), &s->forget_armed);
+}
+
+/* ---- signals */
+
+static void supervisor_stop(struct supervisor *s, int signal)
+{
+	const char *name = signal == SIGINT ? "SIGINT" : "SIGTERM";
+
+	if (!s->stopping) {
+		log_notice("%s: stopping", name);
+		s->stopping = true;
+		program_stop(s->program);
+	} else if (program_is_settling(s->program) && !reporter_is_ready(s->shop.reporter)) {
+		supervisor_give_up(s);
+	} else {
+		log_notice("%s again: ending all workers now", name);
+		program_hurry(s->program);
+	}
+}
+
+static void supervisor_set_quiet(struct supervisor *s, bool quiet)
+{
+	if (s->stopping)
+		return;
+	log_notice(quiet ? "SIGTSTP: quiet, no more jobs are fetched" : "SIGCONT: fetching jobs");
+	program_set_quiet(s->program, quiet);
+}
+
+static void supervisor_on_signal(void *userdata, int signal, pid_t sender)
+{
+	struct supervisor *s = userdata;
+
+	switch (signal) {
+	case SIGTERM:
+	case SIGINT:
+		supervisor_stop(s, signal);
+		break;
+	case SIGTSTP:
+		supervisor_set_quiet(s, true);
+		break;
+	case SIGCONT:
+		supervisor_set_quiet(s, false);
+		break;
+	case SIGCHLD:
+		program_reap(s->program);
+		break;
+	case SIGHUP:
+		log_notice("SIGHUP: there is nothing to be loaded again");
+		break;
+	default:
+		/* As an init would: libraries print their threads, or rotate logs, by such. Not those of a terminal. */
+		if (sender != 0) {
+			log_info("%s from process %d is passed on to the workers", strsignal(signal), sender);
+			program_forward_signal(s->program, signal);
+		}
+	}
+}
+
+static const int signals_wanted[] = {
+	SIGTERM, SIGINT, SIGTSTP, SIGCONT, SIGCHLD, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, 0,
+};
+
+/* ---- the life of all this */
+
+static int supervisor_open_cgroup(struct supervisor *s)
+{
+	int r;
+
+	s->shop.cgroup_parent_fd = -EBADF;
+	if (s->config->cgroup_mode != CGROUP_PATH)
+		return 0;
+	r = cgroup_open_parent(s->config->cgroup_path, &s->shop.cgroup_parent_fd);
+	if (r < 0)
+		return log_error_errno(r, "--cgroup %s: cannot be used: %m; a writable directory of a cgroup2 mount is "
+					  "needed",
+				       s->config->cgroup_path);
+	return 0;
+}
+
+static int supervisor_new_base(struct supervisor *s)
+{
+	struct event_config *c = event_config_new();
+
+	if (!c)
+		return -ENOMEM;
+	/* One thread, and timers that need not be exact to the microsecond. */
+	(void)event_config_set_flag(c, EVENT_BASE_FLAG_NOLOCK);
+	s->shop.base = event_base_new_with_config(c);
+	event_config_free(c);
+	return s->shop.base ? 0 : -ENOMEM;
+}
+
+static int supervisor_new_timers(struct supervisor *s)
+{
+	s->patience = event_new(s->shop.base, -1, 0, supervisor_on_patience, s);
+	s->forget = event_new(s->shop.base, -1, 0, supervisor_on_forget, s);
+	return s->patience && s->forget ? 0 : -ENOMEM;
+}
+
+static int supervisor_open(struct supervisor *s)
+{
+	const struct gateway_settings settings = {
+		.sessions_max = GATEWAY_SESSIONS_MAX,
+		.keep_body_bytes = s->config->keep_body_bytes,
+	};
+	struct workshop *shop = &s->shop;
+	int r;
+
+	r = supervisor_new_base(s);
+	if (r == 0)
+		r = supervisor_new_timers(s);
+	if (r == 0)
+		r = signals_new(shop->base, signals_wanted, supervisor_on_signal, s, &s->signals);
+	if (r == 0)
+		r = outlet_new(shop->base, STDERR_FILENO, &shop->outlet);
+	if (r == 0)
+		r = ledger_new(&shop->ledger);
+	if (r == 0)
+		r = dialer_new(shop->base, &s->config->server, &s->dialer);
+	if (r == 0)
+		r = reporter_new(s->dialer, supervisor_on_answer, s, &shop->reporter);
+	if (r == 0)
+		r = gateway_new(shop->base, shop->ledger, s->dialer, &settings, &worker_gateway_ops, &shop->gateway);
+	if (r == 0)
+		r = program_new(shop, &s->program);
+	if (r < 0)
+		return log_error_errno(r, "Cannot start: %m");
+	return 0;
+}
+
+static void supervisor_open_optional(struct supervisor *s)
+{
+	int r;
+
+	r = tree_become_subreaper();
+	if (r < 0)
+		(void)log_warning_errno(r, "Orphans of workers cannot be followed: %m");
+	r = peer_lookup_new(&s->shop.peers);
+	if (r < 0)
+		(void)log_warning_errno(r, "It cannot be told who connects to a worker's listener: %m");
+	s->shop.terminal = s->config->instances == 1 && terminal_is_ours();
+}
+
+static void supervisor_log_start(const struct supervisor *s)
+{
+	_cleanup_free_ char *server = server_url_show(&s->config->server);
+	unsigned n = s->config->instances;
+
+	log_notice("%s: %u worker%s; server %s; %s%s", s->config->name, n, n == 1 ? "" : "s", server ? server : "?",
+		   s->shop.cgroup_parent_fd >= 0 ? "cgroups below " : "no cgroups",
+		   s->shop.cgroup_parent_fd >= 0 ? s->config->cgroup_path : "");
+}
+
+static void supervisor_close(struct supervisor *s)
+{
+	struct workshop *shop = &s->shop;
+
+	/* The reporter first: it has references to holds, which the workers' listeners must not have any more. */
+	shop->reporter = reporter_free(shop->reporter);
+	s->program = program_free(s->program);
+	shop->gateway = gateway_free(shop->gateway);
+	s->dialer = dialer_free(s->dialer);
+	shop->ledger = ledger_free(shop->ledger);
+	shop->peers = peer_lookup_free(shop->peers);
+	shop->outlet = outlet_free(shop->outlet);
+	s->signals = signals_free(s->signals);
+	if (s->patience)
+		event_free(s->patience);
+	if (s->forget)
+		event_free(s->forget);
+	close_fd(shop->cgroup_parent_fd);
+	if (shop->base)
+		event_base_free(shop->base);
+	libevent_global_shutdown();
+}
+
+/* ---- the loop */
+
+/* What is decided between two turns, when no callback is on the stack. */
+static bool supervisor_end_turn(struct supervisor *s)
+{
+	program_bury(s->program);
+	if (s->gave_up || program_is_finished(s->program))
+		return false;
+	if (!s->patience_armed && program_is_settling(s->program))
+		supervisor_arm(s->patience, PATIENCE_USEC, &s->patience_armed);
+	if (!s->forget_armed && ledger_n_holds(s->shop.ledger) > 0)
+		supervisor_arm(s->forget, LEDGER_FORGET_AFTER_USEC + FORGET_EVERY_USEC, &s->forget_armed);
+	return true;
+}
+
+static int supervisor_loop(struct supervisor *s)
+{
+	int status = program_start(s->program);
+
+	if (status != 0)
+		return status;
+	while (supervisor_end_turn(s))
+		if (event_base_loop(s->shop.base, EVLOOP_ONCE) < 0) {
+			log_error("The event loop has failed");
+			return STATUS_OS_ERROR;
+		}
+	return s->stopping ? 0 : program_exit_status(s->program);
+}
+
+int supervisor_run(const struct config *config, const struct supervisor_start *start)
+{
+	struct supervisor s = {
+		.config = config,
+		.shop = { .config = config, .start = start, .cgroup_parent_fd = -EBADF },
+	};
+	int status;
+
+	if (supervisor_open_cgroup(&s) < 0)
+		return STATUS_CONFIG;
+	if (supervisor_open(&s) < 0) {
+		supervisor_close(&s);
+		return STATUS_OS_ERROR;
+	}
+	supervisor_open_optional(&s);
+	supervisor_log_start(&s);
+	status = supervisor_loop(&s);
+	supervisor_close(&s);
+	return status;
+}

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The stages of a worker's life: what each does when it begins, what it waits for, and the end of the first process.
+ *
+ * A death that leaves nothing to wait for goes from the pidfd's event to the FAIL's send(2) within one call of
+ * worker_check_end(): no timer, no further turn of the loop, and whatever can be done later is done later.
+ */
+#include "supervise/internal.h"
+
+#include "base/log.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+
+/* An empty FETCH takes the server two seconds (faktory-live); a little more, and TERM goes out all the same. */
+#define WORKER_QUIET_USEC (2200 * USEC_PER_MSEC)
+
+/* What SIGKILL has not ended by then is stuck in the kernel, or not ours to end (hazards 21). */
+#define WORKER_KILL_USEC (5 * USEC_PER_SEC)
+
+static void worker_set_state(struct worker *w, enum worker_state state, enum worker_event event);
+
+void worker_arm(struct worker *w, usec_t usec)
+{
+	struct timeval tv = usec_to_timeval(usec);
+	if (event_add(&w->timer, &tv) < 0)
+		log_error("%s: a timer cannot be had", w->name);
+}
+
+static void worker_signal_main(struct worker *w, int signal)
+{
+	if (w->pidfd >= 0 && !w->ended)
+		(void)syscall(SYS_pidfd_send_signal, w->pidfd, signal, NULL, 0);
+}
+
+/* ---- what a stage does when it begins */
+
+static void worker_begin_stop(struct worker *w)
+{
+	w->stop_asked = true;
+	listener_set_quiet(w->listener, true);
+}
+
+static void enter_quieting(struct worker *w)
+{
+	worker_begin_stop(w);
+	if (listener_n_fetches(w->listener) == 0)
+		worker_handle(w, WORKER_EVENT_QUIESCED);
+	else
+		worker_arm(w, WORKER_QUIET_USEC);
+}
+
+static void enter_stopping(struct worker *w)
+{
+	unsigned n_told = 0;
+
+	listener_strand_fetches(w->listener);
+	w->stop_usec = clock_now_usec();
+	w->deadline_usec = usec_add(w->stop_usec, w->shop->config->stop_grace_usec);
+	worker_arm(w, w->shop->config->stop_grace_usec);
+	log_info("%s: sending SIGTERM", w->name);
+	if (w->shop->config->stop_target == STOP_TARGET_HELLO)
+		n_told = members_terminate(&w->members);
+	if (n_told == 0 || w->main_said_hello)
+		worker_signal_main(w, SIGTERM);
+}
+
+static void enter_killing(struct worker *w)
+{
+	usec_t now = clock_now_usec();
+
+	worker_begin_stop(w);
+	listener_strand_fetches(w->listener);
+	w->evidence.stop = DEATH_STOP_GRACE;
+	w->evidence.stop_grace_usec = w->stop_usec ? usec_sub(now, w->stop_usec) : 0;
+	log_warning("%s (pid %d) has not ended; killing it", w->name, w->family.pid);
+	family_kill(&w->family);
+	worker_signal_main(w, SIGKILL);
+	worker_arm(w, WORKER_KILL_USEC);
+}
+
+static void enter_lingering(struct worker *w)
+{
+	usec_t grace_usec = w->shop->config->stop_grace_usec;
+
+	w->deadline_usec = usec_add(w->stop_usec ? w->stop_usec : w->evidence.ended_usec, grace_usec);
+	if (w->stop_asked)
+		(void)members_terminate(&w->members);
+	family_watch(&w->family);
+	worker_look(w);
+}
+
+static void enter_sweeping(struct worker *w)
+{
+	if (!family_is_alive(&w->family)) {
+		worker_handle(w, WORKER_EVENT_EMPTY);
+		return;
+	}
+	family_watch(&w->family);
+	if (w->evidence.stop != DEATH_STOP_GRACE)
+		w->evidence.killed_by_us = true;
+	family_kill(&w->family);
+	worker_arm(w, WORKER_KILL_USEC);
+	if (!family_is_alive(&w->family))
+		worker_handle(w, WORKER_EVENT_EMPTY);
+}
+
+/* All that was said is read, some time after the first process ended. */
+static void worker_log_drained(const struct worker *w)
+{
+	if (w->n_lost > 0)
+		log_warning("%s: the last of its processes has gone; %zu job%s FAILed as %s", w->name, w->n_lost,
+			    w->n_lost == 1 ? " is" : "s are", death_cause_to_errtype(w->certificate.cause));
+	else
+		log_info("%s: the last of its processes has gone, and left no job", w->name);
+}
+
+/* SIGKILL does not end it: everything goes on as if it had. Its end is reaped whenever it comes. */
+static void worker_presume_ended(struct worker *w)
+{
+	w->evidence.exit = (struct exit_info){ .pid = w->family.pid, .code = CLD_KILLED, .status = SIGKILL };
+	w->evidence.ended_usec = clock_now_usec();
+	w->end_told = true;
+	w->ops->on_ended(w->owner, w);
+}
+
+static void enter_draining(struct worker *w)
+{
+	if (!w->ended)
+		worker_presume_ended(w);
+	listener_set_dead(w->listener);
+	if (listener_is_drained(w->listener))
+		worker_handle(w, WORKER_EVENT_DRAINED);
+	else
+		worker_arm(w, WORKER_KILL_USEC);
+}
+
+static void enter_settling(struct worker *w)
+{
+	w->n_lost = undertaker_n_held(w);
+	if (w->n_lost > 0) {
+		pump_drain(&w->pump);
+		undertaker_fail_all(w);
+	}
+	members_done(&w->members);
+	if (w->end_told) {
+		worker_log_drained(w);
+		w->ops->on_drained(w->owner, w);
+	}
+	worker_look(w);
+}
+
+static void enter_gone(struct worker *w)
+{
+	w->ops->on_gone(w->owner, w);
+}
+
+static void (*const enter[_WORKER_STATE_MAX])(struct worker *w) = {
+	[WORKER_QUIETING] = enter_quieting,   [WORKER_STOPPING] = enter_stopping,
+	[WORKER_KILLING] = enter_killing,     [WORKER_LINGERING] = enter_lingering,
+	[WORKER_SWEEPING] = enter_sweeping,   [WORKER_DRAINING] = enter_draining,
+	[WORKER_SETTLING] = enter_settling,   [WORKER_GONE] = enter_gone,
+};
+
+/* ---- what an event means to a stage that goes on */
+
+/* The kernel, or a process outside of the worker, keeps a session open: what can be read is read, and that is all. */
+static void worker_give_up_sessions(struct worker *w)
+{
+	log_warning("%s: something still has its connections open; going on without", w->name);
+	listener_give_up_sessions(w->listener);
+	if (listener_is_drained(w->listener))
+		worker_handle(w, WORKER_EVENT_DRAINED);
+}
+
+static void worker_stop_lingering(struct worker *w)
+{
+	usec_t now = clock_now_usec();
+
+	if (w->stop_asked)
+		return;
+	worker_begin_stop(w);
+	w->stop_usec = now;
+	w->deadline_usec = MIN(w->deadline_usec, usec_add(now, w->shop->config->stop_grace_usec));
+	(void)members_terminate(&w->members);
+	worker_look(w);
+}
+
+static void worker_stay(struct worker *w, enum worker_event event)
+{
+	if (event == WORKER_EVENT_TIMEOUT && w->state == WORKER_STARTING)
+		log_warning("%s (pid %d) has not said HELLO to chargehand: does it take the server's address from "
+			    "FAKTORY_URL? What it fetches elsewhere is not looked after",
+			    w->name, w->family.pid);
+	else if (event == WORKER_EVENT_TIMEOUT && w->state == WORKER_DRAINING)
+		worker_give_up_sessions(w);
+	else if (event == WORKER_EVENT_STOP && w->state == WORKER_LINGERING)
+		worker_stop_lingering(w);
+}
+
+/* What a stage that ends by its time, rather than by what it waited for, has to say. */
+static void worker_explain_timeout(const struct worker *w)
+{
+	if (w->state == WORKER_SWEEPING || w->state == WORKER_KILLING)
+		log_warning("%s: not all of its processes have ended after SIGKILL; going on without", w->name);
+	else if (w->state == WORKER_LINGERING)
+		log_notice("%s: killing the processes that it left behind", w->name);
+}
+
+void worker_handle(struct worker *w, enum worker_event event)
+{
+	enum worker_state next = worker_state_next(w->state, event);
+
+	if (next == _WORKER_STATE_INVALID) {
+		log_error("%s: event %s in state %s: this is a bug", w->name, worker_event_to_string(event),
+			  worker_state_to_string(w->state));
+	} else if (next == w->state) {
+		worker_stay(w, event);
+	} else {
+		if (event == WORKER_EVENT_TIMEOUT)
+			worker_explain_timeout(w);
+		worker_set_state(w, next, event);
+	}
+}
+
+/* The only writer of w->state. */
+static void worker_set_state(struct worker *w, enum worker_state state, enum worker_event event)
+{
+	log_debug("%s: %s -> %s (%s)", w->name, worker_state_to_string(w->state), worker_state_to_string(state),
+		  worker_event_to_string(event));
+	event_del(&w->timer);
+	if (state != WORKER_LINGERING && state != WORKER_SWEEPING)
+		family_unwatch(&w->family);
+	w->state = state;
+	if (enter[state])
+		enter[state](w);
+}
+
+/* ---- the end of the first process */
+
+static void worker_gather_evidence(struct worker *w, const struct exit_info *exit)
+{
+	struct death_evidence *e = &w->evidence;
+	struct cgroup_events now;
+
+	e->exit = *exit;
+	e->ended_usec = clock_now_usec();
+	if (e->stop == DEATH_STOP_NONE && (w->stop_asked || (w->terminated && exit->code == CLD_EXITED)))
+		e->stop = DEATH_STOP_BEFORE;
+	if (!w->family.leaf)
+		return;
+	cgroup_leaf_read_memory(w->family.leaf, &e->memory_peak_bytes, &e->memory_max_bytes);
+	if (exit->code == CLD_EXITED || exit->status != SIGKILL)
+		return;
+	if (cgroup_leaf_read_events(w->family.leaf, &now) < 0)
+		return;
+	e->have_memory_events = true;
+	e->oom_kill_rise = usec_sub(now.oom_kill, w->baseline.oom_kill);
+	e->oom_rise = usec_sub(now.oom, w->baseline.oom);
+}
+
+/* May others of its processes still bring its jobs to a good end? */
+static bool worker_may_linger(const struct worker *w)
+{
+	const struct exit_info *exit = &w->evidence.exit;
+	bool by_our_term = w->stop_usec > 0 && exit->code == CLD_KILLED && exit->status == SIGTERM;
+
+	if (exit->code != CLD_EXITED && !by_our_term)
+		return false;
+	if (undertaker_n_held(w) == 0 && !(w->stop_asked && members_n_alive(&w->members) > 0))
+		return false;
+	return family_is_alive(&w->family);
+}
+
+static void worker_log_end(const struct worker *w)
+{
+	char text[FAIL_MESSAGE_MAX];
+	int level = w->evidence.stop != DEATH_STOP_NONE || (w->evidence.exit.code == CLD_EXITED &&
+							    w->evidence.exit.status == 0 && w->n_lost == 0) ?
+			    LOG_NOTICE :
+			    LOG_WARNING;
+
+	(void)death_format(&w->evidence, text, sizeof(text));
+	if (w->state < WORKER_SETTLING)
+		log_at(level, "%s; waiting for the rest of it, with %zu job%s in hand", text, undertaker_n_held(w),
+		       undertaker_n_held(w) == 1 ? "" : "s");
+	else if (w->n_lost == 0)
+		log_at(level, "%s; it held no job", text);
+	else
+		log_at(level, "%s; %zu job%s FAILed as %s", text, w->n_lost, w->n_lost == 1 ? " is" : "s are",
+		       death_cause_to_errtype(w->certificate.cause));
+}
+
+void worker_check_end(struct worker *w)
+{
+	struct exit_info exit;
+	bool was_known = w->end_told; /* it was given up on before */
+	int r;
+
+	if (w->ended || w->pidfd < 0)
+		return;
+	r = reap_peek(w->pidfd, &exit);
+	if (r == -EAGAIN)
+		return;
+	if (r < 0) /* somebody else has reaped it: how it ended is not known */
+		exit = (struct exit_info){ .pid = w->family.pid, .code = CLD_KILLED, .status = SIGKILL };
+	w->ended = true;
+	event_del(&w->pidfd_event);
+	if (!was_known)
+		worker_gather_evidence(w, &exit);
+	worker_handle(w, !was_known && worker_may_linger(w) ? WORKER_EVENT_ENDED_HOLDING : WORKER_EVENT_ENDED);
+
+	/* Not before the family was looked at and killed: until now its pid was its own. */
+	r = reap_pidfd(w->pidfd, &exit);
+	if (r == 0)
+		w->evidence.exit.max_rss_bytes = exit.max_rss_bytes;
+	w->pidfd = close_fd(w->pidfd);
+	if (was_known)
+		return;
+	worker_log_end(w);
+	w->end_told = true;
+	w->ops->on_ended(w->owner, w);
+	if (w->state >= WORKER_SETTLING)
+		w->ops->on_drained(w->owner, w);
+}
+
+/* ---- from outside */
+
+void worker_stop(struct worker *w)
+{
+	worker_handle(w, WORKER_EVENT_STOP);
+}
+
+void worker_hurry(struct worker *w)
+{
+	worker_handle(w, WORKER_EVENT_HURRY);
+}
+
+void worker_set_quiet(struct worker *w, bool quiet)
+{
+	/* A stop stays quiet; the dead fetch nothing. */
+	if (w->state == WORKER_STARTING || w->state == WORKER_RUNNING)
+		listener_set_quiet(w->listener, quiet);
+}
+
+void worker_forward_signal(struct worker *w, int signal)
+{
+	worker_signal_main(w, signal);
+}
+
+void worker_report_answered(struct worker *w, struct hold *hold, enum report_outcome outcome)
+{
+	listener_report_answered(w->listener, hold, outcome == REPORT_SETTLED);
+	if (hold->state == HOLD_HELD && w->state == WORKER_SETTLING)
+		undertaker_fail_one(w, hold);
+}
+
+const char *worker_name(const struct worker *w)
+{
+	return w->name;
+}
+
+pid_t worker_pid(const struct worker *w)
+{
+	return w->family.pid;
+}
+
+enum worker_state worker_get_state(const struct worker *w)
+{
+	return w->state;
+}
+
+const struct holder *worker_holder(const struct worker *w)
+{
+	return listener_holder(w->listener);
+}
+
+bool worker_has_ended(const struct worker *w)
+{
+	return w->end_told;
+}
+
+const struct exit_info *worker_exit(const struct worker *w)
+{
+	return &w->evidence.exit;
+}
+
+usec_t worker_lived_usec(const struct worker *w)
+{
+	return usec_sub(w->evidence.ended_usec, w->evidence.started_usec);
+}
+
+bool worker_was_asked_to_end(const struct worker *w)
+{
+	return w->evidence.stop != DEATH_STOP_NONE;
+}
+
+size_t worker_n_lost(const struct worker *w)
+{
+	return w->n_lost;
+}
