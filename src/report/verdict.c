@@ -65,6 +65,7 @@ static void find_reason(const char *p, size_t bytes, const char **ret, size_t *r
 enum verdict verdict_of_pushb(const struct resp *r, const char *p, size_t bytes, char ret_text[VERDICT_TEXT_MAX])
 {
 	struct resp reason = {.kind = '-'};
+	enum verdict v;
 	const char *body;
 	size_t body_bytes, n;
 
@@ -79,10 +80,11 @@ enum verdict verdict_of_pushb(const struct resp *r, const char *p, size_t bytes,
 
 	/* A map of what could not be stored: each text is what an -ERR would have said. */
 	find_reason(body, body_bytes, &body, &body_bytes);
-	put_text(ret_text, body, body_bytes);
 	memcpy(reason.head, "ERR ", 4);
 	n = MIN(body_bytes, sizeof(reason.head) - 5);
 	memcpy(reason.head + 4, body, n);
 	reason.head_bytes = (uint8_t)(n + 4);
-	return verdict_of_ack(&reason, ret_text);
+	v = verdict_of_ack(&reason, ret_text);
+	put_text(ret_text, body, body_bytes);
+	return v;
 }

@@ -25,7 +25,7 @@ static inline void loop_no_op(_unused_ evutil_socket_t fd, _unused_ short what, 
 /* One turn. Waits for an event, but not for ever. */
 static inline void loop_turn(struct event_base *base)
 {
-	struct timeval limit = {.tv_usec = 100 * 1000};
+	struct timeval limit = {.tv_usec = 10 * 1000};
 	struct event *guard = evtimer_new(base, loop_no_op, NULL);
 
 	cr_assert_not_null(guard);
