@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Writes what chargehand itself sends about jobs: FAIL, ACK, PUSHB. Within the server's limits (retry.go: errtype 100
- * bytes, message 1000 bytes, backtrace 50 lines), in ASCII, since the server cuts at bytes; every control byte and
- * every byte above 126 is escaped, for a raw TAB is `invalid FAIL` (hazards 43). The jid goes out as the raw JSON bytes that
- * were received.
+ * bytes, message 1000 bytes, backtrace 50 lines), counted as the server does, after decoding, for it cuts at bytes. The
+ * wire sees ASCII: UTF-8 as \uXXXX, other bytes and control characters but tab and newline visibly as \xNN, for a raw
+ * TAB is `invalid FAIL` (hazards 43). The jid goes out as the raw JSON bytes that were received.
  */
 #ifndef CHARGEHAND_FAKTORY_FAIL_H
 #define CHARGEHAND_FAKTORY_FAIL_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A JSON scanner that can stop after any byte. It knows three places: the top level and the inside of "failure" and
- * "custom", where keys are read; and everything else, which cross.c passes over. What a key means is decided at the end of its value, so that the last of several equal
- * keys wins, as it does on the server.
+ * "custom", where keys are read; and everything else, which cross.c passes over. What a key means is decided at the end
+ * of its value, so that the last of several equal keys wins, as it does on the server.
  */
 #include "faktory/job.h"
 
@@ -303,13 +303,20 @@ static void string_add(struct job_scan *s, const char *p, size_t bytes)
 static void string_end(struct job_scan *s)
 {
 	char decoded[JID_DECODED_MAX];
+	ssize_t n;
 
 	s->state = STATE_AFTER;
 	if (s->key == KEY_JID && !s->refused) {
-		if (s->value_bytes > JID_RAW_MAX)
+		if (s->value_bytes > JID_RAW_MAX) {
 			s->job.jid_too_long = true;
-		else if (jid_decode(s->job.jid, s->value_bytes, decoded, sizeof(decoded)) < 0)
+			return;
+		}
+		n = jid_decode(s->job.jid, s->value_bytes, decoded, sizeof(decoded));
+		if (n < 0)
 			s->broken = true;
+		else if (memmem(decoded, (size_t)n, "\r\n", 2))
+			/* "Job not found" repeats it decoded, and what follows would be read as a reply of its own. */
+			s->job.jid_too_long = true;
 		else
 			s->job.jid_bytes = s->value_bytes;
 	} else if (s->key == KEY_QUEUE || s->key == KEY_JOBTYPE || s->key == KEY_WID) {

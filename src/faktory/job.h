@@ -4,8 +4,8 @@
  * a job in a FETCH reply, the argument of ACK, FAIL or BEAT. `custom`, `failure` and `args` can hold a "jid" of their
  * own, and since server 1.9.2 two of them come first (faktory-clients 1.16): so depth decides, not the first match.
  *
- * The scan is incremental and costs about a nanosecond per byte: strings are crossed with memchr(3), what lies below
- * the top level is only counted. Pure: takes bytes, keeps copies of the few values that it was asked for.
+ * The scan is incremental and costs about a nanosecond per byte at most: what lies below the top level is only
+ * counted (cross.h). Pure: takes bytes, keeps copies of the few values that it was asked for.
  */
 #ifndef CHARGEHAND_FAKTORY_JOB_H
 #define CHARGEHAND_FAKTORY_JOB_H
@@ -27,8 +27,9 @@ enum job_scan_mode {
 };
 
 struct job {
-	/* Raw JSON bytes between the quotes. jid_bytes is 0 when absent, no string, or longer than JID_RAW_MAX
-	 * (then jid_too_long). */
+	/* Raw JSON bytes between the quotes, good ones: jid_decode() takes them. jid_bytes is 0 when absent, no string,
+	 * or one that cannot be followed (then jid_too_long): longer than JID_RAW_MAX, or with a "\r\n" in it, by which a
+	 * producer could forge replies. */
 	char jid[JID_RAW_MAX];
 	uint16_t jid_bytes;
 	bool jid_too_long;

@@ -75,6 +75,10 @@ static struct row rows[] = {
 	/* raw bytes as received */
 	{ JOB_SCAN_FETCHED, "{\"jid\":\"a\\\"\\u00e9\\\\\"}", "done jid=a\\\"\\u00e9\\\\" REST },
 	{ JOB_SCAN_FETCHED, "{\"jid\":\"\\ud83d\\ude00\\ud83d\xc3\xa9\xff\"}", "done jid=\\ud83d\\ude00\\ud83d\xc3\xa9\xff" REST },
+	/* an -ERR repeats the jid decoded: a line end in it would forge a reply */
+	{ JOB_SCAN_FETCHED, "{\"jid\":\"abcdefgh\\r\\n+OK\"}", "done jid=(long)" REST },
+	{ JOB_SCAN_FOLDED, "{\"jid\":\"abcdefgh\\u000d\\u000A+OK\"}", "done jid=(long)" REST },
+	{ JOB_SCAN_FETCHED, "{\"jid\":\"abcdefgh\\n\\r\"}", "done jid=abcdefgh\\n\\r" REST },
 	/* the last one wins */
 	{ JOB_SCAN_FETCHED, "{\"jid\":\"11111111\",\"retry\":1,\"queue\":\"long\",\"jid\":\"2222\",\"retry\":2,\"queue\":\"\"}",
 	  "done jid=2222 queue= type= wid= rf=0 retry=2 count=0 ent=0" },
