@@ -193,7 +193,10 @@ int config_file_parse(const char *path, const char *text, struct config *c, stru
 
 	set_up_inih();
 	r = ini_parse_stream(read_line, &p, on_key, &p);
-	if (p.result == 0 && r > 0) {
+	/* r is the first line that inih or on_key() did not like; p.line is on_key()'s, or the last. */
+	if (r > 0 && (p.result == 0 || r < p.line)) {
+		free(p.message);
+		p.result = 0;
 		p.line = r;
 		refuse(&p, "neither [SECTION] nor KEY = VALUE");
 	} else if (p.result == 0 && r < 0) {

@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every option, right and wrong, on the command line and in the file; which source wins; and what errors say.
+ */
+#include "config/config.h"
+#include "config/environment.h"
+#include "config/file.h"
+#include "config/name.h"
+#include "config/option.h"
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
+
+static char *no_environment[] = {NULL};
+
+/* Each test has a process of its own, so these need no clean-up between tests. */
+static struct config *config;
+static char *message;
+
+static int load(char *const *environ, char *const *words)
+{
+	char *argv[32] = {"chargehand"};
+	int argc = 1;
+
+	while (*words && argc < 31)
+		argv[argc++] = *words++;
+	config = config_free(config);
+	free(message);
+	message = NULL;
+	return config_load(argc, argv, environ, &config, &message);
+}
+#define LOAD(...) load(no_environment, (char *[]){__VA_ARGS__, NULL})
+#define LOAD_WITH(environ, ...) load(environ, (char *[]){__VA_ARGS__, NULL})
+
+static void unload(void)
+{
+	config = config_free(config);
+	free(message);
+	message = NULL;
+}
+
+TestSuite(config, .fini = unload);
+
+static char file_path[] = "/tmp/chargehand-test-XXXXXX";
+static bool file_made;
+
+/* The text as a file of its own; gone at the end of the test by remove_file(). */
+static char *file(const char *text)
+{
+	int fd = file_made ? open(file_path, O_WRONLY | O_TRUNC | O_CLOEXEC) : mkostemp(file_path, O_CLOEXEC);
+
+	file_made = true;
+	cr_assert(ge(int, fd, 0));
+	cr_assert(eq(i64, write(fd, text, strlen(text)), (ssize_t)strlen(text)));
+	(void)close(fd);
+	return file_path;
+}
+
+static void remove_file(void)
+{
+	if (file_made)
+		(void)unlink(file_path);
+	unload();
+}
+
+static int parse_file(const char *text)
+{
+	struct config_file_found found;
+
+	unload();
+	config = calloc(1, sizeof(*config));
+	return config_file_parse("f.conf", text, config, &found, &message);
+}
+
+Test(config, defaults)
+{
+	cr_assert(eq(int, LOAD("/usr/bin/worker", "-c", "5"), CONFIG_OK));
+	cr_assert(eq(str, config->server.host, "localhost"));
+	cr_assert(eq(uint, config->server.port, 7419));
+	cr_assert(eq(str, (char *)config->server_source, "default"));
+	cr_assert(eq(ptr, config->provider_variable, NULL));
+	cr_assert(eq(str, config->name, "worker"));
+	cr_assert(eq(str, config->command[0], "/usr/bin/worker"));
+	cr_assert(eq(str, config->command[2], "5"));
+	cr_assert(eq(ptr, config->command[3], NULL));
+	cr_assert(eq(uint, config->instances, 1));
+	cr_assert(eq(int, config->restart, RESTART_ON_FAILURE));
+	cr_assert(eq(u64, config->stop_grace_usec, 45 * USEC_PER_SEC));
+	cr_assert(eq(u64, config->healthy_usec, USEC_PER_MINUTE));
+	cr_assert(eq(u64, config->linger_usec, 2 * USEC_PER_SEC));
+	cr_assert(eq(int, config->stop_target, STOP_TARGET_MAIN));
+	cr_assert(eq(u64, config->keep_body_bytes, 16384));
+	cr_assert(eq(int, config->cgroup_mode, CGROUP_AUTO));
+	cr_assert(eq(u64, config->memory_max_bytes, CONFIG_UNLIMITED));
+	cr_assert(eq(u64, config->memory_high_bytes, CONFIG_UNLIMITED));
+	cr_assert(eq(u64, config->pids_max, CONFIG_UNLIMITED));
+	cr_assert(eq(uint, config->cpu_percent, 0));
+	cr_assert(not(config->oom_group));
+	cr_assert(not(config->check));
+	cr_assert(not(config->state_dir_asked));
+	cr_assert(eq(int, config->log_level, LOG_NOTICE));
+}
+
+Test(config, every_option_of_the_command_line)
+{
+	cr_assert(eq(int,
+		     LOAD("--server", "tcp://:p%40ss@h.example:1234/ns", "--name", "mail", "--instances=3", "--restart",
+			  "always", "--healthy", "5s", "--stop-grace", "1m", "--stop-target", "hello", "--linger", "0",
+			  "--keep-body", "0"),
+		     CONFIG_USAGE));
+	cr_assert(eq(int,
+		     LOAD("--server", "tcp://:p%40ss@h.example:1234/ns", "--name", "mail", "--instances=3", "--restart",
+			  "always", "--healthy", "5s", "--stop-grace", "1m", "--stop-target", "hello", "--linger", "0",
+			  "--keep-body", "0", "--", "worker", "--name", "other"),
+		     CONFIG_OK));
+	cr_assert(eq(str, config->server.host, "h.example"));
+	cr_assert(eq(uint, config->server.port, 1234));
+	cr_assert(eq(str, config->server.password, "p@ss"));
+	cr_assert(eq(str, (char *)config->server_source, "--server"));
+	cr_assert(eq(str, config->name, "mail"));
+	cr_assert(eq(uint, config->instances, 3));
+	cr_assert(eq(int, config->restart, RESTART_ALWAYS));
+	cr_assert(eq(u64, config->healthy_usec, 5 * USEC_PER_SEC));
+	cr_assert(eq(u64, config->stop_grace_usec, USEC_PER_MINUTE));
+	cr_assert(eq(int, config->stop_target, STOP_TARGET_HELLO));
+	cr_assert(eq(u64, config->linger_usec, 0));
+	cr_assert(eq(u64, config->keep_body_bytes, 0));
+	cr_assert(eq(str, config->command[1], "--name"));
+
+	cr_assert(eq(int,
+		     LOAD("--cgroup", "/sys/fs/cgroup/x", "--memory-max", "512M", "--memory-high", "1.5G", "--pids-max",
+			  "100", "--cpu-max", "150%", "--oom-group", "yes", "--state-dir", "/s", "--log-level", "debug",
+			  "--restart", "never", "w"),
+		     CONFIG_OK));
+	cr_assert(eq(int, config->cgroup_mode, CGROUP_PATH));
+	cr_assert(eq(str, config->cgroup_path, "/sys/fs/cgroup/x"));
+	cr_assert(eq(u64, config->memory_max_bytes, 512 << 20));
+	cr_assert(eq(u64, config->memory_high_bytes, UINT64_C(3) << 29));
+	cr_assert(eq(u64, config->pids_max, 100));
+	cr_assert(eq(uint, config->cpu_percent, 150));
+	cr_assert(config->oom_group);
+	cr_assert(eq(str, config->state_dir, "/s"));
+	cr_assert(config->state_dir_asked);
+	cr_assert(eq(int, config->log_level, LOG_DEBUG));
+	cr_assert(eq(int, config->restart, RESTART_NEVER));
+
+	cr_assert(eq(int, LOAD("--cgroup", "none", "--cpu-max", "50", "--memory-max", "none", "--oom-group=no", "w"),
+		     CONFIG_OK));
+	cr_assert(eq(int, config->cgroup_mode, CGROUP_NONE));
+	cr_assert(eq(uint, config->cpu_percent, 50));
+	cr_assert(eq(u64, config->memory_max_bytes, CONFIG_UNLIMITED));
+
+	cr_assert(eq(int, LOAD("--check"), CONFIG_OK));
+	cr_assert(config->check);
+	cr_assert(eq(ptr, config->command, NULL));
+	cr_assert(eq(int, LOAD("--help", "--instances", "5"), CONFIG_HELP));
+	cr_assert(eq(int, LOAD("--version"), CONFIG_VERSION));
+}
+
+/* A wrong value for each row that takes one, or the table has a row without a test. */
+static const char *const wrong[][3] = {
+	{"server", "http://h", "http://h"},
+	{"server", "tcp://h:99999", "99999"},
+	{"server", "tcp+tls://:secret@h:1", "secret"},
+	{"name", "", ""},
+	{"name", "-x", ""},
+	{"name", "a/b", ""},
+	{"name", "..", ""},
+	{"name", "12345678901234567890123456789012345678901", ""},
+	{"instances", "0", ""},
+	{"instances", "1001", ""},
+	{"instances", "x", ""},
+	{"instances", "", ""},
+	{"restart", "On-failure", ""},
+	{"healthy", "5", ""},
+	{"stop-grace", "-5s", ""},
+	{"stop-target", "all", ""},
+	{"linger", "99999999999999999999s", ""},
+	{"keep-body", "2G", ""},
+	{"keep-body", "16k", ""},
+	{"cgroup", "relative/path", ""},
+	{"cgroup", "", ""},
+	{"memory-max", "0", ""},
+	{"memory-max", "lots", ""},
+	{"memory-high", "0K", ""},
+	{"memory-high", "max", ""},
+	{"pids-max", "0", ""},
+	{"pids-max", "-1", ""},
+	{"cpu-max", "0%", ""},
+	{"cpu-max", "%", ""},
+	{"cpu-max", "", ""},
+	{"cpu-max", "1.5", ""},
+	{"cpu-max", "50%%", ""},
+	{"cpu-max", "1234567890123456789", ""},
+	{"oom-group", "maybe", ""},
+	{"state-dir", "relative", ""},
+	{"log-level", "loud", ""},
+};
+
+Test(config, wrong_values_are_told_with_what_would_be_right)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		const struct option_row *row = option_find(wrong[i][0]);
+		char option[64], expected[256];
+		cr_assert(ne(ptr, (void *)row, NULL), "%s", wrong[i][0]);
+		(void)snprintf(option, sizeof(option), "--%s", wrong[i][0]);
+		cr_assert(eq(int, LOAD(option, (char *)wrong[i][1], "w"), CONFIG_USAGE), "%s %s", option, wrong[i][1]);
+		if (row->secret) {
+			(void)snprintf(expected, sizeof(expected), "--%s: ", row->name);
+			cr_assert(eq(ptr, strstr(message, wrong[i][2]), NULL), "%s", message);
+		} else {
+			(void)snprintf(expected, sizeof(expected), "--%s: \"%s\": ", row->name, wrong[i][1]);
+			cr_assert(ne(ptr, strstr(message, row->expected), NULL), "%s", message);
+		}
+		cr_assert(eq(int, strncmp(message, expected, strlen(expected)), 0), "%s", message);
+		cr_assert(eq(ptr, strchr(message, '\n'), NULL), "%s", message);
+
+		/* The same in the file. */
+		if (row->scope == OPTION_COMMAND_LINE)
+			continue;
+		char text[256];
+		(void)snprintf(text, sizeof(text), "# first\n[%s]\n\n%s = %s\n",
+			       row->scope == OPTION_SUPERVISOR ? "chargehand" : "program p", row->name, wrong[i][1]);
+		cr_assert(eq(int, parse_file(text), -EINVAL), "%s", text);
+		(void)snprintf(expected, sizeof(expected), "f.conf:4: %s: ", row->name);
+		cr_assert(eq(int, strncmp(message, expected, strlen(expected)), 0), "%s", message);
+	}
+	for (size_t i = 0; i < option_table_rows; i++) {
+		bool found = !option_table[i].set;
+		for (size_t k = 0; k < ARRAY_SIZE(wrong); k++)
+			found |= strcmp(wrong[k][0], option_table[i].name) == 0;
+		cr_assert(found, "no wrong value is tried for %s", option_table[i].name);
+	}
+}
+
+Test(config, wrong_command_lines)
+{
+	cr_assert(eq(int, LOAD("--nonsense", "w"), CONFIG_USAGE));
+	cr_assert(eq(str, message, "--nonsense: unknown option: --help lists them all"));
+	cr_assert(eq(int, LOAD("--nonsense=secret", "w"), CONFIG_USAGE));
+	cr_assert(eq(str, message, "--nonsense: unknown option: --help lists them all"));
+	cr_assert(eq(int, LOAD("-x", "w"), CONFIG_USAGE));
+	cr_assert(eq(str, message, "-x: unknown option: --help lists them all"));
+	cr_assert(eq(int, LOAD("--name", "n", "--command", "w"), CONFIG_USAGE));
+	cr_assert(eq(str, message, "--command: unknown option: --help lists them all"));
+	cr_assert(eq(int, LOAD("--instances"), CONFIG_USAGE));
+	cr_assert(eq(str, message, "--instances: a value is missing: a number from 1 to 1000"));
+	cr_assert(eq(int, LOAD("--check=yes", "w"), CONFIG_USAGE));
+	cr_assert(eq(str, message, "--check: takes no value"));
+	cr_assert(eq(int, LOAD("--name", "x"), CONFIG_USAGE));
+	cr_assert(eq(str, message, "a command is missing: chargehand [OPTION...] [--] COMMAND"));
+	cr_assert(eq(int, LOAD("--"), CONFIG_USAGE));
+	cr_assert(eq(int, LOAD(""), CONFIG_USAGE));
+	cr_assert(eq(str, message, "COMMAND: \"\": the name of a program"));
+	cr_assert(eq(ptr, config, NULL));
+}
+
+Test(config, the_last_of_two_equal_options_counts)
+{
+	cr_assert(eq(int, LOAD("--instances", "2", "--instances", "3", "w"), CONFIG_OK));
+	cr_assert(eq(uint, config->instances, 3));
+}
+
+Test(config, the_server_from_the_environment)
+{
+	char *url[] = {"FAKTORY_URL=tcp://:pw@a:1", NULL};
+	char *provider[] = {"FAKTORY_URL=tcp://a:1", "MY_URL=tcp://b:2", "FAKTORY_PROVIDER=MY_URL", NULL};
+	char *empty[] = {"FAKTORY_URL=", "FAKTORY_PROVIDER=", NULL};
+
+	cr_assert(eq(int, LOAD_WITH(url, "w"), CONFIG_OK));
+	cr_assert(eq(str, config->server.host, "a"));
+	cr_assert(eq(str, config->server.password, "pw"));
+	cr_assert(eq(str, (char *)config->server_source, "FAKTORY_URL"));
+
+	cr_assert(eq(int, LOAD_WITH(provider, "w"), CONFIG_OK));
+	cr_assert(eq(str, config->server.host, "b"));
+	cr_assert(eq(str, config->provider_variable, "MY_URL"));
+	cr_assert(eq(str, (char *)config->server_source, "MY_URL"));
+
+	cr_assert(eq(int, LOAD_WITH(provider, "--server", "tcp://c:3", "w"), CONFIG_OK));
+	cr_assert(eq(str, config->server.host, "c"));
+	cr_assert(eq(str, config->provider_variable, "MY_URL"));
+	cr_assert(eq(str, (char *)config->server_source, "--server"));
+
+	cr_assert(eq(int, LOAD_WITH(empty, "w"), CONFIG_OK));
+	cr_assert(eq(str, config->server.host, "localhost"));
+	cr_assert(eq(ptr, config->provider_variable, NULL));
+}
+
+Test(config, a_wrong_environment_is_a_configuration_error)
+{
+	char *bad_url[] = {"FAKTORY_URL=http://:secret@a:1", NULL};
+	char *tls[] = {"FAKTORY_URL=tcp+tls://:secret@a:1", NULL};
+	char *url_in_provider[] = {"FAKTORY_PROVIDER=tcp://:secret@a:1", NULL};
+	char *unset[] = {"FAKTORY_PROVIDER=MY_URL", "FAKTORY_URL=tcp://a:1", NULL};
+	char *bad_provided[] = {"FAKTORY_PROVIDER=MY_URL", "MY_URL=ftp://:secret@x", NULL};
+
+	cr_assert(eq(int, LOAD_WITH(bad_url, "w"), CONFIG_INVALID));
+	cr_assert(eq(int, strncmp(message, "FAKTORY_URL: ", 13), 0), "%s", message);
+	cr_assert(eq(ptr, strstr(message, "secret"), NULL), "%s", message);
+	cr_assert(eq(int, LOAD_WITH(tls, "w"), CONFIG_INVALID));
+	cr_assert(eq(str, message, "FAKTORY_URL: this build speaks no TLS to the server: tcp://... is what it can"));
+	cr_assert(eq(int, LOAD_WITH(url_in_provider, "w"), CONFIG_INVALID));
+	cr_assert(eq(str, message, "FAKTORY_PROVIDER: it holds the name of a variable, such as MY_FAKTORY_URL, and no URL"));
+	cr_assert(eq(int, LOAD_WITH(unset, "w"), CONFIG_INVALID));
+	cr_assert(eq(str, message, "FAKTORY_PROVIDER: \"MY_URL\": no such variable is set"));
+	cr_assert(eq(int, LOAD_WITH(bad_provided, "w"), CONFIG_INVALID));
+	cr_assert(eq(int, strncmp(message, "MY_URL: ", 8), 0), "%s", message);
+	cr_assert(eq(ptr, strstr(message, "secret"), NULL), "%s", message);
+	/* Asked for otherwise, what the environment says of the server is not looked at. */
+	cr_assert(eq(int, LOAD_WITH(bad_url, "--server", "tcp://b:2", "w"), CONFIG_OK));
+	cr_assert(eq(int, LOAD_WITH(unset, "--server", "tcp://b:2", "w"), CONFIG_OK));
+}
+
+Test(config, a_whole_file, .fini = remove_file)
+{
+	char *path = file("# comment\n"
+			  "[chargehand]\n"
+			  "server = tcp://:pw@h:1\n"
+			  "cgroup = none\n"
+			  "state-dir=/var/lib/x\n"
+			  "log-level = debug\n"
+			  "\n"
+			  "; comment\n"
+			  "[program mail]\n"
+			  "command = sh -c 'echo hello ; exec worker'\n"
+			  "instances = 2\n"
+			  "restart = always\n"
+			  "healthy = 10s\n"
+			  "stop-grace = 30s\n"
+			  "stop-target = hello\n"
+			  "linger = 1s\n"
+			  "keep-body = 1M\n"
+			  "memory-max = 1G\n"
+			  "memory-high = 900M\n"
+			  "pids-max = 50\n"
+			  "cpu-max = 200%\n"
+			  "oom-group = yes\n");
+
+	cr_assert(eq(int, LOAD("--config", path), CONFIG_OK), "%s", message);
+	cr_assert(eq(str, config->server.host, "h"));
+	cr_assert(eq(str, (char *)config->server_source, "file"));
+	cr_assert(eq(int, config->cgroup_mode, CGROUP_NONE));
+	cr_assert(eq(str, config->state_dir, "/var/lib/x"));
+	cr_assert(config->state_dir_asked);
+	cr_assert(eq(int, config->log_level, LOG_DEBUG));
+	cr_assert(eq(str, config->name, "mail"));
+	cr_assert(eq(str, config->command[0], "sh"));
+	cr_assert(eq(str, config->command[2], "echo hello ; exec worker"));
+	cr_assert(eq(uint, config->instances, 2));
+	cr_assert(eq(int, config->restart, RESTART_ALWAYS));
+	cr_assert(eq(u64, config->healthy_usec, 10 * USEC_PER_SEC));
+	cr_assert(eq(u64, config->stop_grace_usec, 30 * USEC_PER_SEC));
+	cr_assert(eq(int, config->stop_target, STOP_TARGET_HELLO));
+	cr_assert(eq(u64, config->linger_usec, USEC_PER_SEC));
+	cr_assert(eq(u64, config->keep_body_bytes, 1 << 20));
+	cr_assert(eq(u64, config->memory_max_bytes, 1 << 30));
+	cr_assert(eq(u64, config->memory_high_bytes, 900 << 20));
+	cr_assert(eq(u64, config->pids_max, 50));
+	cr_assert(eq(uint, config->cpu_percent, 200));
+	cr_assert(config->oom_group);
+}
+
+Test(config, the_command_line_wins_over_the_file_and_the_file_over_the_environment, .fini = remove_file)
+{
+	char *environ[] = {"FAKTORY_URL=tcp://environment:1", "STATE_DIRECTORY=/from/environment:/second", NULL};
+	char *path = file("[chargehand]\nserver = tcp://file:2\n"
+			  "[program mail]\ncommand = from-file\ninstances = 2\nstop-grace = 30s\nmemory-max = 1G\n");
+
+	cr_assert(eq(int, LOAD_WITH(environ, "--config", path), CONFIG_OK), "%s", message);
+	cr_assert(eq(str, config->server.host, "file"));
+	cr_assert(eq(str, config->state_dir, "/from/environment"));
+	cr_assert(config->state_dir_asked);
+	cr_assert(eq(uint, config->instances, 2));
+
+	cr_assert(eq(int,
+		     LOAD_WITH(environ, "--instances", "3", "--server", "tcp://line:3", "--name", "other", "--memory-max",
+			       "none", "--config", path, "--state-dir", "/from/line", "--", "from-line"),
+		     CONFIG_OK));
+	cr_assert(eq(str, config->server.host, "line"));
+	cr_assert(eq(str, (char *)config->server_source, "--server"));
+	cr_assert(eq(uint, config->instances, 3));
+	cr_assert(eq(str, config->name, "other"));
+	cr_assert(eq(str, config->command[0], "from-line"));
+	cr_assert(eq(str, config->state_dir, "/from/line"));
+	cr_assert(eq(u64, config->memory_max_bytes, CONFIG_UNLIMITED));
+	cr_assert(eq(u64, config->stop_grace_usec, 30 * USEC_PER_SEC));
+
+	path = file("[program mail]\ncommand = from-file\n");
+	cr_assert(eq(int, LOAD_WITH(environ, "--config", path), CONFIG_OK));
+	cr_assert(eq(str, config->server.host, "environment"));
+	cr_assert(eq(str, (char *)config->server_source, "FAKTORY_URL"));
+}
+
+static const char *const wrong_files[][2] = {
+	{"x = 1\n", "f.conf:1: x: a key stands below [chargehand] or [program NAME]"},
+	{"[other]\nx = 1\n", "f.conf:2: [other]: unknown: the sections are [chargehand] and [program NAME]"},
+	{"[chargehand]\nnonsense = 1\n", "f.conf:2: nonsense: unknown: the keys are in chargehand(8)"},
+	{"[chargehand]\ncheck = 1\n", "f.conf:2: check: unknown: the keys are in chargehand(8)"},
+	{"[chargehand]\nconfig = /f\n", "f.conf:2: config: unknown: the keys are in chargehand(8)"},
+	{"[chargehand]\ninstances = 1\n", "f.conf:2: instances: its place is [program NAME]"},
+	{"[chargehand]\ncommand = x\n", "f.conf:2: command: its place is [program NAME]"},
+	{"[program p]\ncgroup = none\n", "f.conf:2: cgroup: its place is [chargehand]"},
+	{"[program p]\nname = q\n", "f.conf:2: name: it stands in the section's own line: [program NAME]"},
+	{"[program p]\ninstances = 1\ninstances = 2\n", "f.conf:3: instances: a second time: once is right"},
+	{"[program p]\ncommand = x\n[program q]\n\ncommand = y\n",
+	 "f.conf:5: [program q]: one chargehand runs one program, and [program p] came first: start another chargehand"},
+	{"[program p]\ncommand = x | y\n",
+	 "f.conf:2: command: \"x | y\": this is no shell: put '...' around |&;<>()$`*?[]{}!, or run sh -c '...'"},
+	{"[program p]\ncommand = 'x\n", "f.conf:2: command: \"'x\": a ' is missing"},
+	{"[program p]\ncommand =\n", "f.conf:2: command: \"\": a command is missing"},
+	{"[chargehand]\n\njust words\n", "f.conf:3: neither [SECTION] nor KEY = VALUE"},
+	{"[chargehand]\n[program p\n", "f.conf:2: neither [SECTION] nor KEY = VALUE"},
+	/* of two errors the first */
+	{"[chargehand]\njust words\nnonsense = 1\n", "f.conf:2: neither [SECTION] nor KEY = VALUE"},
+	{"[chargehand]\nnonsense = 1\njust words\n", "f.conf:2: nonsense: unknown: the keys are in chargehand(8)"},
+};
+
+Test(config, wrong_files_are_told_with_their_line)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(wrong_files); i++) {
+		cr_assert(eq(int, parse_file(wrong_files[i][0]), -EINVAL), "%s", wrong_files[i][0]);
+		cr_assert(eq(str, message, (char *)wrong_files[i][1]), "row %zu: %s", i, message);
+	}
+	cr_assert(eq(int, parse_file("[program a b]\ncommand = x\n"), -EINVAL));
+	cr_assert(eq(int, strncmp(message, "f.conf:2: [program a b]: the name: up to 40", 43), 0), "%s", message);
+	cr_assert(eq(int, parse_file("[program 12345678901234567890123456789012345678901]\ncommand = x\n"), -EINVAL));
+	cr_assert(ne(ptr, strstr(message, "the name: up to 40"), NULL), "%s", message);
+	/* the longest name */
+	cr_assert(eq(int, parse_file("[program 1234567890123456789012345678901234567890]\ncommand = x\n"), 0));
+	cr_assert(eq(sz, strlen(config->name), CONFIG_NAME_MAX));
+}
+
+Test(config, a_password_in_a_wrong_line_is_not_repeated)
+{
+	cr_assert(eq(int, parse_file("[chargehand]\nserver = ftp://:secret@h\n"), -EINVAL));
+	cr_assert(eq(ptr, strstr(message, "secret"), NULL), "%s", message);
+}
+
+Test(config, long_lines)
+{
+	static char text[20000];
+	size_t n;
+
+	(void)snprintf(text, sizeof(text), "[program p]\ncommand = %04000d\n", 7);
+	cr_assert(eq(int, parse_file(text), 0), "%s", message);
+	cr_assert(eq(sz, strlen(config->command[0]), 4000));
+	(void)snprintf(text, sizeof(text), "[program p]\n\ncommand = %09000d\n", 7);
+	cr_assert(eq(int, parse_file(text), -EINVAL));
+	cr_assert(eq(int, strncmp(message, "f.conf:3: a line of 9010 bytes: ", 32), 0), "%s", message);
+	/* no line end at the end */
+	n = (size_t)snprintf(text, sizeof(text), "[program p]\r\ncommand = x y\r\n\r\ninstances=2");
+	cr_assert(gt(sz, n, 0));
+	cr_assert(eq(int, parse_file(text), 0), "%s", message);
+	cr_assert(eq(str, config->command[1], "y"));
+	cr_assert(eq(uint, config->instances, 2));
+}
+
+Test(config, files_that_cannot_be_read, .fini = remove_file)
+{
+	cr_assert(eq(int, LOAD("--config", "/nonexistent/f.conf"), CONFIG_INVALID));
+	cr_assert(eq(str, message, "/nonexistent/f.conf: No such file or directory"));
+	cr_assert(eq(int, LOAD("--config", "/"), CONFIG_INVALID));
+	cr_assert(eq(str, message, "/: Is a directory"));
+	cr_assert(eq(int, LOAD("--config", "/dev/zero"), CONFIG_INVALID));
+	cr_assert(eq(str, message, "/dev/zero: more than a megabyte: no configuration file"));
+	char *path = file("[chargehand]\nlog-level = debug\n"), expected[128];
+	cr_assert(eq(int, LOAD("--config", path), CONFIG_INVALID));
+	(void)snprintf(expected, sizeof(expected), "%s: a command is missing: [program NAME] with command = COMMAND", path);
+	cr_assert(eq(str, message, expected));
+	cr_assert(eq(int, LOAD("--config", path, "w"), CONFIG_OK));
+	cr_assert(eq(int, LOAD("--config", path, "--check"), CONFIG_OK));
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	cr_assert(eq(i64, pwrite(fd, "\0", 1, 15), 1));
+	(void)close(fd);
+	cr_assert(eq(int, LOAD("--config", path, "w"), CONFIG_INVALID));
+	(void)snprintf(expected, sizeof(expected), "%s: a NUL byte: no configuration file", path);
+	cr_assert(eq(str, message, expected));
+}
+
+Test(config, help_lists_the_whole_table_and_nothing_else)
+{
+	char *help = option_help(), line[128];
+	size_t n_options = 0, n_expected = 0;
+
+	cr_assert(ne(ptr, help, NULL));
+	for (size_t i = 0; i < option_table_rows; i++) {
+		const struct option_row *row = &option_table[i];
+		if (row->scope == OPTION_FILE_PROGRAM)
+			continue;
+		n_expected++;
+		(void)snprintf(line, sizeof(line), "\n  --%s%s%s\n", row->name, row->argument ? " " : "",
+			       row->argument ? row->argument : "");
+		cr_assert(ne(ptr, strstr(help, line), NULL), "%s", line);
+	}
+	for (char *p = help; (p = strstr(p, "\n  --")); p++)
+		n_options++;
+	cr_assert(eq(sz, n_options, n_expected));
+	for (char *p = help; *p; p += strcspn(p, "\n") + 1)
+		cr_assert(le(sz, strcspn(p, "\n"), 79), "%.80s", p);
+	free(help);
+}
+
+Test(config, names)
+{
+	static const char *const rows[][2] = {
+		{"/usr/bin/worker", "worker"},
+		{"worker.rb", "worker.rb"},
+		{"./a b", "a-b"},
+		{"/", "worker"},
+		{"..", "worker"},
+		{"-x", "x"},
+		{"gr\xc3\xbcn", "gr--n"},
+		{"12345678901234567890123456789012345678901", "1234567890123456789012345678901234567890"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char *name = config_name_from_command(rows[i][0]);
+		cr_assert(eq(str, name, (char *)rows[i][1]));
+		cr_assert(config_name_is_valid(name), "%s", name);
+		free(name);
+	}
+}
+
+static char *state_dir(uid_t uid, const char *here, char *const *environ)
+{
+	char *path = NULL;
+
+	cr_assert(eq(int, config_default_state_dir(config, uid, here, environ, &path), 0));
+	return path;
+}
+
+Test(config, the_default_state_directory)
+{
+	char *xdg[] = {"XDG_STATE_HOME=/x", "HOME=/h", NULL}, *home[] = {"XDG_STATE_HOME=relative", "HOME=/h", NULL};
+	char *root, *other;
+
+	cr_assert(eq(int, LOAD("--name", "mail", "--server", "tcp://a:1", "w", "x"), CONFIG_OK));
+	root = state_dir(0, "/here", xdg);
+	cr_assert(eq(int, strncmp(root, "/var/lib/chargehand/mail-", 25), 0), "%s", root);
+	cr_assert(eq(sz, strlen(root), 25 + 12));
+
+	other = state_dir(1000, "/here", xdg);
+	cr_assert(eq(int, strncmp(other, "/x/chargehand/mail-", 19), 0), "%s", other);
+	cr_assert(eq(str, other + 19, root + 25));
+	free(other);
+	other = state_dir(1000, "/here", home);
+	cr_assert(eq(int, strncmp(other, "/h/.local/state/chargehand/mail-", 32), 0), "%s", other);
+	free(other);
+	cr_assert(eq(ptr, state_dir(1000, "/here", no_environment), NULL));
+
+	/* another directory, another server, another command: another place */
+	other = state_dir(0, "/there", xdg);
+	cr_assert(ne(str, other, root));
+	free(other);
+	cr_assert(eq(int, LOAD("--name", "mail", "--server", "tcp://a:2", "w", "x"), CONFIG_OK));
+	other = state_dir(0, "/here", xdg);
+	cr_assert(ne(str, other, root));
+	free(other);
+	cr_assert(eq(int, LOAD("--name", "mail", "--server", "tcp://a:1", "wx"), CONFIG_OK));
+	other = state_dir(0, "/here", xdg);
+	cr_assert(ne(str, other, root));
+	free(other);
+	/* the password is not part of who the server is */
+	cr_assert(eq(int, LOAD("--name", "mail", "--server", "tcp://:new@a:1", "w", "x"), CONFIG_OK));
+	other = state_dir(0, "/here", xdg);
+	cr_assert(eq(str, other, root));
+	free(other);
+	free(root);
+}
+
+Test(config, passwords_are_overwritten)
+{
+	char word[] = "tcp://:p@ss/word@h:1/ns", joined[] = "--server=tcp://u:pw@h", url[] = "FAKTORY_URL=tcp://:pw@h:1";
+	char mine[] = "MY_URL=tcp://:pw@h:1", other[] = "OTHER_URL=tcp://:pw@h:1", plain[] = "tcp://h:1";
+	char *argv[] = {"chargehand", "--server", word, joined, "--server", plain, NULL};
+	char *environ[] = {url, "FAKTORY_PROVIDER=MY_URL", mine, other, NULL};
+
+	config_erase_passwords(6, argv, environ);
+	cr_assert(eq(str, word, "tcp://xxxxxxxxxx@h:1/ns"));
+	cr_assert(eq(str, joined, "--server=tcp://xxxx@h"));
+	cr_assert(eq(str, plain, "tcp://h:1"));
+	cr_assert(eq(str, url, "FAKTORY_URL=tcp://xxx@h:1"));
+	cr_assert(eq(str, mine, "MY_URL=tcp://xxx@h:1"));
+	cr_assert(eq(str, other, "OTHER_URL=tcp://:pw@h:1"));
+}
