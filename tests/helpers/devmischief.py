@@ -63,7 +63,8 @@ class Mischief:
         return entry
 
     def command(self, c, verb, line):
-        return self.log(c, "command", ns=c.line_at, verb=verb, line=line[:LINE_MAX].decode("utf-8", "replace"), size=len(line))
+        text = line[:LINE_MAX].decode("utf-8", "replace")
+        return self.log(c, "command", ns=c.line_at, verb=verb, line=text, size=len(line))
 
     # --- the rules
 
@@ -108,7 +109,7 @@ class Mischief:
         else:
             pieces = await self._misbehave(c, verb, line, reply)
         if entry is not None:
-            entry["reply"] = b"".join(pieces)[:LINE_MAX].decode("utf-8", "replace")
+            entry["reply"] = b"".join(piece[:LINE_MAX] for piece in pieces)[:LINE_MAX].decode("utf-8", "replace")
             entry["reply_ns"] = time.monotonic_ns()
 
     async def _misbehave(self, c, verb, line, reply):
@@ -229,7 +230,7 @@ class Control:
         return {"log": entries, "next": m.first + len(m.entries)}
 
     def on_conns(self, words):
-        return {"conns": [{"conn": c.number, "wid": c.worker.wid if c.worker else None, "pid": c.worker and c.worker.pid,
+        return {"conns": [{"conn": c.number, "wid": c.worker and c.worker.wid, "pid": c.worker and c.worker.pid,
                            "phase": c.phase, "received": c.received, "pending": len(c.buffer),
                            "port": c.sock.getpeername()[1]} for c in self._chosen(words) if not c.closed]}
 

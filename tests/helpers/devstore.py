@@ -80,7 +80,8 @@ class Job:
         if self.custom:
             out.append('"custom":' + self.custom)
         out += [f'"{k}":{gojson.quote(getattr(self, k))}' for k in ("jid", "queue", "jobtype")]
-        out += [f'"{k}":{gojson.quote(getattr(self, k))}' for k in ("created_at", "enqueued_at", "at") if getattr(self, k)]
+        out += [f'"{k}":{gojson.quote(getattr(self, k))}'
+                for k in ("created_at", "enqueued_at", "at") if getattr(self, k)]
         out.append('"args":' + ("null" if self.args is None else self.args))
         out += [f'"{k}":{getattr(self, k)}' for k in ("reserve_for", "backtrace") if getattr(self, k)]
         return "{" + ",".join(out) + "}"

@@ -7,8 +7,8 @@
   LIBRARIES               {name: library and version}
 
 Job types, all of them: echo (sleeps args[0] ms), sleep (s), fail, segv, exit (status args[0]), eat (MiB), fork (a child
-sleeps args[0] s), log (args[0] to stderr); orphan: python-cdrx with threads. The log gets "start|done JID PID MONOTONIC_NS";
-read_log() reads it.
+sleeps args[0] s), log (args[0] to stderr); orphan: python-cdrx with threads. The log gets lines of
+"start|done JID PID MONOTONIC_NS"; read_log() reads it.
 
 Known (see each worker's head): node takes one job per FETCH and BEATs at start; rust ends when a job without reserve_for
 comes, so push with reserve_for; with the two Pythons segv and exit end a child of their pool, not the worker, unless
@@ -56,7 +56,8 @@ def missing(library):
 
 def setup(library):
     """Install it if needed. None, or the reason why it is not to be had here."""
-    done = subprocess.run([os.path.join(REAL, "setup"), library], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([os.path.join(REAL, "setup"), library], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                          text=True)
     if done.returncode:
         return (done.stderr.strip().splitlines() or [f"{library}: setup ended with {done.returncode}"])[-1]
     return None

@@ -14,22 +14,25 @@ Steps are separated by ";" or line ends, words as in a shell; {...} holds an inn
   fail [JID | #I | all] [msg=TEXT] [type=TEXT]
   beat   info   push QUEUE [size=BYTES] [n=N] [jid=J] [reserve=S] [retry=N]
   send LINE               a line as it is;  raw TEXT: bytes with \\n, \\x00 ... and no line end
-     fetch, ack, fail, beat, info, push, send take: nowait (leave the reply unread), half=N (only the first N bytes of the
-     line; negative: all but so many), slow=S (byte by byte, S seconds apart), noeol
-  cork / uncork           between them everything is collected, then sent in one write and all replies read ("uncork nowait")
+     fetch, ack, fail, beat, info, push, send take: nowait (leave the reply unread), half=N (only the first N bytes
+     of the line; negative: all but so many), slow=S (byte by byte, S seconds apart), noeol
+  cork / uncork           between them everything is collected, then sent in one write and all replies read
+                          (not with "uncork nowait")
   read                    one reply;  expect TEXT: the last reply began so, else exit 99
   end | close | close rst | shutdown
   sleep S | hold (for ever) | await FILE | touch FILE | spin S (busy)
   exit N | kill SIGNAL [parent] (default: itself) | segv (a bad access) | abort | stop (SIGSTOP itself)
-  fork {...} | orphan {...}       a child (or a grandchild, in a session of its own) does this and exits 0; it shares the sockets
+  fork {...} | orphan {...}       a child (or a grandchild, in a session of its own) does this and exits 0; it
+                                  shares the sockets
   wait                    for all children
   on SIGNAL {...} | ignore SIGNAL | default SIGNAL
   repeat N {...} | forever {...}
   stderr TEXT [n=N] | stdout TEXT [n=N] | eat MIB | setsid | env NAME | fds | exec PROGRAM ARG...
 
-With $SCRIPT_LOG each step writes one JSON object a line there, *after* it is done: {"ns": CLOCK_MONOTONIC, "pid", "conn", "step", ...}.
-Steps: "sent" (verb, jid, bytes; after send(2) returned), "reply" (text, its first 200 bytes), "job" (jid), "eof", "signal", "fork" (child),
-"step" (what else there is). read_log() reads it. An unexpected end of a connection is exit 98, unless a step "eof ok" came before.
+With $SCRIPT_LOG each step writes one JSON object a line there, *after* it is done: {"ns": CLOCK_MONOTONIC, "pid",
+"conn", "step", ...}. Steps: "start", "sent" (verb, jid, bytes; after send(2) returned), "reply" (text, its first 200
+bytes), "job" (jid), "eof", "signal", "fork" (child), "step" (what else there is). read_log() reads it. An unexpected
+end of a connection is exit 98, unless a step "eof ok" came before; a mistake in the script is exit 2.
 """
 import ctypes
 import hashlib
@@ -169,7 +172,8 @@ class Worker:
 
     def log(self, step, **more):
         if self.file >= 0:
-            os.write(self.file, json.dumps({"ns": time.monotonic_ns(), "pid": os.getpid(), "step": step, **more}).encode() + b"\n")
+            entry = {"ns": time.monotonic_ns(), "pid": os.getpid(), "step": step, **more}
+            os.write(self.file, json.dumps(entry).encode() + b"\n")
 
     def run(self, script):
         for words in split(script):
@@ -303,8 +307,8 @@ class Worker:
         self._report("ACK", name, rest, options)
 
     def do_fail(self, name, rest, options):
-        self._report("FAIL", name, rest, options, errtype=options.get("type", "Scripted"), message=options.get("msg", "as told"),
-                     backtrace=[])
+        self._report("FAIL", name, rest, options, errtype=options.get("type", "Scripted"),
+                     message=options.get("msg", "as told"), backtrace=[])
 
     def do_beat(self, name, rest, options):
         self.say(name, "BEAT " + json.dumps({"wid": options.get("wid", f"scripted{os.getpid()}")}), options)
@@ -314,8 +318,9 @@ class Worker:
 
     def do_push(self, name, rest, options):
         for i in range(int(options.get("n", 1))):
-            job = {"jid": options.get("jid") or f"pushed{os.getpid()}x{time.monotonic_ns()}", "queue": (rest or ["default"])[0],
-                   "jobtype": "pushed", "args": ["x" * int(options.get("size", 1))], "retry": int(options.get("retry", 25))}
+            job = {"jid": options.get("jid") or f"pushed{os.getpid()}x{time.monotonic_ns()}",
+                   "queue": (rest or ["default"])[0], "jobtype": "pushed", "args": ["x" * int(options.get("size", 1))],
+                   "retry": int(options.get("retry", 25))}
             if "reserve" in options:
                 job["reserve_for"] = int(options["reserve"])
             self.say(name, "PUSH " + json.dumps(job), options, jid=job["jid"])
@@ -462,7 +467,8 @@ class Worker:
 
 
 COMMON = ("nowait", "noeol", "once")
-FLAGS = {"hello": ("nowid", "nov", "lf", "nowait"), "uncork": ("nowait",), "stderr": (), "stdout": (), "raw": (), "exec": ()}
+FLAGS = {"hello": ("nowid", "nov", "lf", "nowait"), "uncork": ("nowait",), "stderr": (), "stdout": (), "raw": (),
+         "exec": ()}
 
 
 def main():

@@ -236,7 +236,8 @@ class Server:
     def _wait_up(self):
         def up():
             if self.process.poll() is not None:
-                raise RuntimeError(f"the {self.kind} server ended with {self.process.returncode}: {self.log_text()[-2000:]}")
+                raise RuntimeError(f"the {self.kind} server ended with {self.process.returncode}: "
+                                   f"{self.log_text()[-2000:]}")
             return self.admin(lambda c: c.info())
 
         wait_until(up, 20, f"the {self.kind} server answers")
@@ -286,7 +287,7 @@ class Server:
 
 
 class DevServer(Server):
-    """Options: password, scale, lease_scale, fetch_block, handshake, beat_timeout, max_connections (see devserver.py)."""
+    """Options as of devserver.py: password, scale, lease_scale, fetch_block, handshake, beat_timeout, max_connections."""
 
     kind = "dev"
 
@@ -381,8 +382,9 @@ class RealServer(Server):
         for attempt in range(5):
             self.port, self.web = self.port if fixed else free_port(), free_port()
             with open(os.path.join(self.dir, "server.log"), "ab") as log:
-                self._spawn([self.binary, "-e", "development", "-b", f"127.0.0.1:{self.port}", "-w", f"127.0.0.1:{self.web}",
-                             "-d", os.path.join(self.dir, "db"), "-c", os.path.join(self.dir, "config")], env=env, stdout=log)
+                self._spawn([self.binary, "-e", "development", "-d", os.path.join(self.dir, "db"),
+                             "-c", os.path.join(self.dir, "config"), "-b", f"127.0.0.1:{self.port}",
+                             "-w", f"127.0.0.1:{self.web}"], env=env, stdout=log)
             try:
                 self._wait_up()
                 break
