@@ -158,6 +158,27 @@ Test(fail, limits_hold_for_any_bytes)
 			}
 }
 
+/* A long plain run right up to the limit, and then something that does not fit any more. */
+Test(fail, a_cut_keeps_what_fits)
+{
+	char text[1100];
+
+	for (size_t n = 990; n <= 1000; n++) {
+		struct json_object *o;
+		const char *back;
+
+		memset(text, 'a', n);
+		strcpy(text + n, "\x01\x01\x01");
+		back = message_written(text, &o);
+		/* as many whole \\x01 as leave room for the dots */
+		size_t kept = n <= 997 ? n + (997 - n) / 4 * 4 : 997;
+		cr_assert_eq(strlen(back), kept + 3, "%zu gives %zu", n, strlen(back));
+		cr_assert_str_eq(back + strlen(back) - 3, "...");
+		cr_assert_eq(strspn(back, "a"), MIN(n, (size_t)997));
+		json_object_put(o);
+	}
+}
+
 Test(fail, random_bytes_make_a_good_command)
 {
 	static char text[51][2000];
