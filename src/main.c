@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * chargehand(8): options, prerequisites, run. What is changed of the process itself is changed here, and remembered for
+ * the workers, who are to be started as if chargehand were not there.
+ */
+#include "base/fileio.h"
+#include "base/log.h"
+#include "base/macro.h"
+#include "config/config.h"
+#include "config/option.h"
+#include "ledger/statedir.h"
+#include "supervise/check.h"
+#include "supervise/supervisor.h"
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+/* sysexits.h, and design of the command line in chargehand(8) */
+#define STATUS_USAGE 64
+#define STATUS_OS_ERROR 71
+#define STATUS_HELD 75
+#define STATUS_CONFIG 78
+
+#define OOM_SCORE_BYTES 16
+
+/* 0 to 2 are taken for granted from here on: a descriptor that got one of these numbers by chance would receive what is
+ * meant for the log. */
+static int open_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -errno;
+	(void)close(fd);
+	return 0;
+}
+
+static int print(const char *text)
+{
+	return fputs(text, stdout) == EOF || fflush(stdout) == EOF ? STATUS_OS_ERROR : 0;
+}
+
+static int print_help(void)
+{
+	_cleanup_free_ char *text = option_help();
+
+	return text ? print(text) : STATUS_OS_ERROR;
+}
+
+/* Reads all that the process was started with. -1, or an exit status with everything said. */
+static int load(int argc, char *argv[], struct config **ret)
+{
+	_cleanup_free_ char *message = NULL;
+	int r = config_load(argc, argv, environ, ret, &message);
+
+	switch (r) {
+	case CONFIG_OK:
+		return -1;
+	case CONFIG_HELP:
+		return print_help();
+	case CONFIG_VERSION:
+		return print(PACKAGE_NAME " " PACKAGE_VERSION "\n");
+	case CONFIG_USAGE:
+		log_error("%s", message);
+		return STATUS_USAGE;
+	case CONFIG_INVALID:
+		log_error("%s", message);
+		return STATUS_CONFIG;
+	default:
+		(void)log_error_errno(r, "Cannot start: %m");
+		return STATUS_OS_ERROR;
+	}
+}
+
+/* What workers get back. */
+static void remember(struct supervisor_start *start, char oom_score[OOM_SCORE_BYTES])
+{
+	size_t bytes;
+
+	start->environ = environ;
+	if (getrlimit(RLIMIT_NOFILE, &start->nofile) < 0)
+		start->nofile = (struct rlimit){.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+	if (fileio_read_into_at(AT_FDCWD, "/proc/self/oom_score_adj", oom_score, OOM_SCORE_BYTES, &bytes) == 0)
+		start->oom_score_adj = oom_score;
+}
+
+/* The password is in our memory, and was in our arguments and environment: neither ps(1) nor another process of this user
+ * shall read it (hazards 42). No core dump either. */
+static void hide_password(int argc, char *argv[])
+{
+	config_erase_passwords(argc, argv, environ);
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		(void)log_warning_errno(errno, "Other processes of this user could read the password: %m");
+}
+
+/* A session takes two descriptors, and there may be thousands. */
+static void raise_descriptor_limit(const struct rlimit *before)
+{
+	struct rlimit limit = {.rlim_cur = before->rlim_max, .rlim_max = before->rlim_max};
+
+	if (before->rlim_cur != before->rlim_max && setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		(void)log_warning_errno(errno, "The limit of open files stays at %ju: %m", (uintmax_t)before->rlim_cur);
+}
+
+/* -1 with the lock in *ret_fd where there is a directory, or an exit status with everything said. */
+static int take_state_dir(const struct config *config, int *ret_fd)
+{
+	pid_t holder = 0;
+	int r;
+
+	if (!config->state_dir) {
+		log_warning("No place for a state directory: neither HOME nor XDG_STATE_HOME is set; --state-dir names one");
+		return -1;
+	}
+	r = statedir_lock(config->state_dir, ret_fd, &holder);
+	if (r == -EWOULDBLOCK) {
+		log_error("%s: another chargehand (pid %d) has this state directory: use --name to tell the two apart",
+			  config->state_dir, holder);
+		return STATUS_HELD;
+	}
+	if (r < 0 && config->state_dir_asked) {
+		(void)log_error_errno(r, "%s: cannot be used as state directory: %m", config->state_dir);
+		return STATUS_CONFIG;
+	}
+	if (r < 0)
+		(void)log_warning_errno(r, "%s: %m: going on without a state directory; --state-dir names another",
+					config->state_dir);
+	return -1;
+}
+
+static int run(int argc, char *argv[])
+{
+	_cleanup_(cleanup_config) struct config *config = NULL;
+	_cleanup_close_ int state_fd = -EBADF;
+	char oom_score[OOM_SCORE_BYTES];
+	struct supervisor_start start = {0};
+	int status = load(argc, argv, &config);
+
+	if (status >= 0)
+		return status;
+	log_set_level(config->log_level);
+	remember(&start, oom_score);
+	hide_password(argc, argv);
+	if (config->check) {
+		status = check_run(config, &start, stdout);
+		return fflush(stdout) == EOF ? STATUS_OS_ERROR : status;
+	}
+	raise_descriptor_limit(&start.nofile);
+	status = take_state_dir(config, &state_fd);
+	if (status >= 0)
+		return status;
+	return supervisor_run(config, &start);
+}
+
+int main(int argc, char *argv[])
+{
+	int r = open_standard_descriptors();
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	log_set_style(log_detect_style());
+	if (r < 0) {
+		(void)log_error_errno(r, "/dev/null: %m");
+		return STATUS_OS_ERROR;
+	}
+	return run(argc, argv);
+}

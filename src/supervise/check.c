@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One function for each line.
+ */
+#include "supervise/check.h"
+#include "base/parse.h"
+#include "config/environment.h"
+#include "ledger/statedir.h"
+#include "link/greet.h"
+#include "process/cgroup.h"
+#include "process/peer.h"
+#include <stdarg.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#define CHECK_TIMEOUT_USEC (5 * USEC_PER_SEC)
+
+struct check {
+	const struct config *config;
+	const struct supervisor_start *start;
+	FILE *out;
+	int status;
+};
+
+_printf_(3, 4) static void tell(const struct check *c, const char *what, const char *format, ...)
+{
+	va_list ap;
+
+	(void)fprintf(c->out, "%-12s", what);
+	va_start(ap, format);
+	(void)vfprintf(c->out, format, ap);
+	va_end(ap);
+	(void)fputc('\n', c->out);
+}
+
+static void set_status(struct check *c, int status)
+{
+	if (c->status == 0)
+		c->status = status;
+}
+
+static void check_server(struct check *c)
+{
+	_cleanup_free_ char *url = server_url_show(&c->config->server);
+	char text[GREET_TEXT_MAX] = "", took[FORMAT_DURATION_MAX];
+	usec_t begin = clock_now_usec();
+	int r = server_greet(&c->config->server, CHECK_TIMEOUT_USEC, text);
+
+	/* What a server says may be anything. */
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ' || (unsigned char)*p > '~')
+			*p = '?';
+	if (r < 0) {
+		tell(c, "server", "FAILED: %s (%s): %s", url, c->config->server_source, text);
+		set_status(c, CHECK_STATUS_UNAVAILABLE);
+		return;
+	}
+	tell(c, "server", "%s (%s): answers%s after %s", url, c->config->server_source,
+	     c->config->server.password ? ", takes the password," : "",
+	     format_duration(took, usec_sub(clock_now_usec(), begin)));
+}
+
+/* As execvpe(3) will look for it. */
+static bool find_command(const struct check *c, const char *name, char *path, size_t room)
+{
+	const char *list = environment_get(c->start->environ, "PATH");
+
+	if (strchr(name, '/')) {
+		(void)snprintf(path, room, "%s", name);
+		return access(name, X_OK) == 0;
+	}
+	for (const char *p = list ? list : "/bin:/usr/bin"; *p; p += *p == ':') {
+		size_t n = strcspn(p, ":");
+		(void)snprintf(path, room, "%.*s%s%s", (int)n, p, n > 0 ? "/" : "", name);
+		if (access(path, X_OK) == 0)
+			return true;
+		p += n;
+	}
+	(void)snprintf(path, room, "%s", name);
+	return false;
+}
+
+static void check_command(struct check *c)
+{
+	char path[4096];
+
+	if (!c->config->command)
+		tell(c, "command", "none was given");
+	else if (find_command(c, c->config->command[0], path, sizeof(path)))
+		tell(c, "command", "%s, %u time%s as %s.1%s", path, c->config->instances,
+		     c->config->instances == 1 ? "" : "s", c->config->name, c->config->instances == 1 ? "" : " ...");
+	else {
+		tell(c, "command", "FAILED: %s: not found, or not executable", path);
+		set_status(c, errno == ENOENT ? 127 : 126);
+	}
+}
+
+static void check_cgroup(struct check *c)
+{
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	if (c->config->cgroup_mode != CGROUP_PATH) {
+		tell(c, "cgroup", "none%s: workers are followed by process group and environment, limits do not work",
+		     c->config->cgroup_mode == CGROUP_AUTO ? " is used without --cgroup PATH" : "");
+		if (c->config->memory_max_bytes != CONFIG_UNLIMITED || c->config->memory_high_bytes != CONFIG_UNLIMITED ||
+		    c->config->pids_max != CONFIG_UNLIMITED || c->config->cpu_percent != 0)
+			tell(c, "limits", "ignored: they need --cgroup PATH");
+		return;
+	}
+	r = cgroup_open_parent(c->config->cgroup_path, &fd);
+	if (r < 0) {
+		tell(c, "cgroup", "FAILED: %s: %s", c->config->cgroup_path,
+		     r == -EMEDIUMTYPE ? "no directory of a cgroup2 mount" : strerror(-r));
+		set_status(c, CHECK_STATUS_CONFIG);
+		return;
+	}
+	tell(c, "cgroup", "%s: each worker has its own below it", c->config->cgroup_path);
+}
+
+static void check_peers(struct check *c)
+{
+	struct peer_lookup *peers = NULL;
+	int r = peer_lookup_new(&peers);
+
+	if (r < 0)
+		tell(c, "sock_diag", "missing (%s): any local process can speak to a worker's listener", strerror(-r));
+	else
+		tell(c, "sock_diag", "works: only a worker's own processes can speak to its listener%s",
+		     c->config->cgroup_mode == CGROUP_PATH ? "" : ", or others of its uid");
+	(void)peer_lookup_free(peers);
+}
+
+static void check_state_dir(struct check *c)
+{
+	const char *path = c->config->state_dir;
+	pid_t holder = 0;
+	int r = path ? statedir_check(path, &holder) : 0;
+
+	if (!path)
+		tell(c, "state", "none: neither HOME nor XDG_STATE_HOME is set, and no --state-dir");
+	else if (r == 0)
+		tell(c, "state", "%s", path);
+	else if (r == -EWOULDBLOCK) {
+		tell(c, "state", "FAILED: %s: another chargehand has it (pid %d): use --name", path, holder);
+		set_status(c, CHECK_STATUS_HELD);
+	} else if (c->config->state_dir_asked) {
+		tell(c, "state", "FAILED: %s: %s", path, strerror(-r));
+		set_status(c, CHECK_STATUS_CONFIG);
+	} else {
+		tell(c, "state", "none: %s: %s", path, strerror(-r));
+	}
+}
+
+static void check_limits(struct check *c)
+{
+	const struct rlimit *nofile = &c->start->nofile;
+
+	/* Two a session, and some dozens for chargehand itself. */
+	if (nofile->rlim_max == RLIM_INFINITY)
+		tell(c, "descriptors", "without limit");
+	else
+		tell(c, "descriptors", "%ju, enough for %ju sessions; workers get %ju", (uintmax_t)nofile->rlim_max,
+		     (uintmax_t)(nofile->rlim_max > 64 ? (nofile->rlim_max - 64) / 2 : 0), (uintmax_t)nofile->rlim_cur);
+}
+
+static void check_build(struct check *c)
+{
+	struct utsname u;
+
+#ifdef HAVE_LIBSYSTEMD
+	tell(c, "libsystemd", "built in");
+#else
+	tell(c, "libsystemd", "not built in");
+#endif
+	if (uname(&u) == 0)
+		tell(c, "kernel", "%s %s", u.sysname, u.release);
+}
+
+int check_run(const struct config *config, const struct supervisor_start *start, FILE *out)
+{
+	struct check c = {.config = config, .start = start, .out = out};
+
+	check_server(&c);
+	check_command(&c);
+	check_state_dir(&c);
+	check_cgroup(&c);
+	check_peers(&c);
+	check_limits(&c);
+	check_build(&c);
+	return c.status;
+}
