@@ -112,6 +112,12 @@ class Chargehand:
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"chargehand has not ended within {timeout} s; its log:\n{self.log()[-4000:]}") from None
 
+    @property
+    def sanitized(self):
+        """Built with AddressSanitizer: memory and time say nothing then."""
+        with open(binary(), "rb") as f:
+            return b"__asan_init" in f.read()
+
     def rss_bytes(self):
         with open(f"/proc/{self.pid}/smaps_rollup") as f:
             for line in f:
