@@ -27,13 +27,13 @@ void family_init(struct family *f, struct event_base *base, const char *mark, vo
 
 int family_done(struct family *f)
 {
-	int r = 0;
+	int r;
 
 	family_unwatch(f);
-	if (f->leaf) {
-		r = cgroup_leaf_remove(f->leaf);
-		f->leaf = cgroup_leaf_free(f->leaf);
-	}
+	r = cgroup_leaf_remove(f->leaf);
+	if (r < 0)
+		cgroup_leaf_free(f->leaf);
+	f->leaf = NULL;
 	return r;
 }
 

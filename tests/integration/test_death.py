@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A worker dies: what becomes of its jobs, on both servers, with and without a cgroup of its own.
+
+P1 nothing is left behind, P2 nothing finished is failed, P4 nothing fetched is lost on the way, P5 the cause is named.
+"""
+import json
+import os
+import re
+import signal
+import sys
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
+import cgroups
+import scripted
+import servers
+import tap
+from chargehand import Chargehand
+from faktory_client import make_job, new_jid
+from servers import wait_until
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+class Case(unittest.TestCase):
+    kind = "dev"
+    leaf = False
+    maxDiff = 2000
+
+    def setUp(self):
+        if self.kind == "real":
+            servers.need_real()
+        self.cgroup = []
+        if self.leaf:
+            tap.need("cgroup", cgroups.parent()[1])
+            self.directory = cgroups.Directory()
+            self.addCleanup(self.directory.close)
+            self.cgroup = ["--cgroup", self.directory.path]
+        self.queue = f"q{new_jid()}"
+
+    def server(self, **options):
+        if not options:
+            return servers.shared(self.kind)
+        s = servers.make(self.kind, **options)
+        self.addCleanup(s.close)
+        return s
+
+    def start(self, server, script, *options, **more):
+        """chargehand with a worker that does what the script says; Q stands for this test's queue."""
+        script = re.sub(r"\bQ\b", self.queue, script)
+        c = Chargehand(server, *scripted.command(script), options=["--name", "w", "--cgroup", "none", *self.cgroup, *options],
+                       **more)
+        self.addCleanup(c.close)
+        self.addCleanup(setattr, self, "script_log", None)
+        return c
+
+    def run_to_end(self, server, script, *options, **more):
+        c = self.start(server, script, "--restart", "never", *options, **more)
+        return c, c.wait()
+
+    def push(self, server, n=1, **more):
+        jobs = [make_job(queue=self.queue, **more) for _ in range(n)]
+        server.pushb(jobs)
+        return [job["jid"] for job in jobs]
+
+    def failed(self, server, jid):
+        where, job = server.find(jid)
+        self.assertEqual(where, "retries", jid)
+        return job["failure"]
+
+
+class Signals(Case):
+    def check_killed(self, n):
+        s = self.server()
+        jids = self.push(s, n)
+        c, status = self.run_to_end(s, f"hello; fetch Q n={n}; stderr 'last words'; kill KILL")
+        self.assertEqual(status, 128 + signal.SIGKILL)
+        held = f"{n} job{'s' if n > 1 else ''}"
+        for jid in jids:
+            failure = self.failed(s, jid)
+            self.assertEqual(failure["errtype"], "WorkerSignaled")
+            self.assertRegex(failure["message"], rf"^w\.1 \(pid \d+\) was killed by SIGKILL .* after its start; .*it held {held}, "
+                                                 r"this one for ")
+            self.assertEqual(failure["backtrace"], ["last words"])
+
+    def test_killed_with_one_job(self):
+        self.check_killed(1)
+
+    def test_killed_with_25_jobs(self):
+        self.check_killed(25)
+
+    def test_killed_with_1000_jobs(self):
+        self.check_killed(1000)
+
+    def test_killed_without_a_job(self):
+        c, status = self.run_to_end(self.server(), "hello; kill KILL")
+        self.assertEqual(status, 137)
+        c.wait_log(r"w\.1 .*SIGKILL.*held no job")
+
+    def test_segmentation_fault(self):
+        s = self.server()
+        jid, = self.push(s)
+        _, status = self.run_to_end(s, "hello; fetch Q; segv")
+        self.assertEqual(status, 128 + signal.SIGSEGV)
+        self.assertRegex(self.failed(s, jid)["message"], "was killed by SIGSEGV")
+
+    def test_children_die_with_an_unasked_signal(self):
+        s = self.server()
+        jid, = self.push(s)
+        log = os.path.join(os.environ["TMPDIR"], new_jid())
+        self.run_to_end(s, "hello; fetch Q; fork {hold}; orphan {hold}; fork {fork {ignore TERM; hold}; hold}; sleep 0.3; kill KILL",
+                        env={"SCRIPT_LOG": log})
+        self.assertEqual(self.failed(s, jid)["errtype"], "WorkerSignaled")
+        left = {entry["pid"] for entry in scripted.read_log(log)} | {e["child"] for e in scripted.read_log(log) if "child" in e}
+        self.assertGreaterEqual(len(left), 5)
+        self.assertEqual([pid for pid in left if is_alive(pid)], [])
+
+    def test_several_sessions(self):
+        s = self.server()
+        jids = self.push(s, 6)
+        self.run_to_end(s, "hello; @b hello; @c hello wid=another; fetch Q n=2; @b fetch Q n=2; @c fetch Q n=2; @b close; kill KILL")
+        for jid in jids:
+            self.assertRegex(self.failed(s, jid)["message"], "it held 6 jobs")
+
+    def test_retry_0_is_said_to_be_discarded(self):
+        s = self.server()
+        jid, = self.push(s, retry=0)
+        c, _ = self.run_to_end(s, "hello; fetch Q; kill KILL")
+        self.assertEqual(s.find(jid), (None, None))
+        c.wait_log(rf"{jid}.*discarded")
+
+
+class Exits(Case):
+    def check_exit(self, status, message):
+        s = self.server()
+        jid, = self.push(s)
+        _, seen = self.run_to_end(s, f"hello; fetch Q; exit {status}")
+        self.assertEqual(seen, status)
+        failure = self.failed(s, jid)
+        self.assertEqual(failure["errtype"], "WorkerExited")
+        self.assertRegex(failure["message"], message)
+
+    def test_exit_0_with_a_job(self):
+        self.check_exit(0, r"exited with status 0 .*it held 1 job,")
+
+    def test_exit_1_with_a_job(self):
+        self.check_exit(1, r"exited with status 1 ")
+
+    def test_a_double_forked_child_finishes_the_job(self):
+        s = self.server()
+        jid, = self.push(s)
+        _, status = self.run_to_end(s, "hello; fetch Q; orphan {sleep 0.3; ack}; exit 0")
+        self.assertEqual(status, 0)
+        self.assertEqual(s.find(jid), (None, None))
+        self.assertNotIn(jid, [job["jid"] for job in s.retries()])
+
+    def test_a_child_finishes_the_job_on_a_session_of_its_own(self):
+        s = self.server()
+        jid, = self.push(s)
+        self.run_to_end(s, "hello; fetch Q; fork {close; sleep 0.3; hello; ack; sleep 0.1}; close; exit 3")
+        self.assertEqual(s.find(jid), (None, None))
+
+    def test_a_child_without_a_session_is_not_waited_for_for_long(self):
+        s = self.server()
+        jid, = self.push(s)
+        c, _ = self.run_to_end(s, "hello; fetch Q; orphan {close; hold}; exit 0", "--linger", "300ms")
+        failure = self.failed(s, jid)
+        self.assertRegex(failure["message"], r"exited with status 0 .*; chargehand killed the processes it left behind; it held")
+        c.wait_log("killing the processes that it left behind")
+
+    def test_a_child_that_never_ends_has_the_grace(self):
+        s = self.server()
+        jid, = self.push(s)
+        self.run_to_end(s, "hello; fetch Q; orphan {hold}; exit 0", "--stop-grace", "500ms", "--linger", "60s")
+        self.assertEqual(self.failed(s, jid)["errtype"], "WorkerExited")
+
+    def test_children_are_killed_at_once_when_no_job_is_in_hand(self):
+        s = self.server()
+        self.push(s)
+        c, status = self.run_to_end(s, "hello; fetch Q; ack; orphan {hold}; fork {hold}; exit 0", "--stop-grace", "60s", "--linger", "60s")
+        self.assertEqual(status, 0)
+
+    def test_a_child_may_go_on_until_its_last_job_is_settled(self):
+        s = self.server()
+        jids = self.push(s, 2)
+        _, status = self.run_to_end(s, "hello; fetch Q n=2; orphan {ack; sleep 0.2; ack; hold}; exit 0", "--stop-grace", "60s")
+        self.assertEqual(status, 0)
+        self.assertEqual([s.find(jid)[0] for jid in jids], [None, None])
+
+
+class Finished(Case):
+    """P2: a whole line counts, whatever happens to who wrote it."""
+
+    def check_settled(self, script, n=1):
+        s = self.server()
+        jids = self.push(s, n)
+        self.run_to_end(s, script)
+        for jid in jids:
+            self.assertEqual(s.find(jid), (None, None))
+
+    def test_ack_without_waiting_for_its_answer(self):
+        for _ in range(5):
+            self.check_settled("hello; fetch Q; ack nowait; kill KILL")
+
+    def test_acks_in_one_write(self):
+        self.check_settled("hello; fetch Q n=200; cork; ack all; uncork nowait; kill KILL", 200)
+
+    def test_ack_on_a_session_that_was_never_accepted_in_time(self):
+        self.check_settled("hello; fetch Q; @b hello nowait; @b ack nowait; exit 0")
+
+    def test_ack_and_reset(self):
+        self.check_settled("hello; fetch Q; ack nowait; sleep 0.05; close rst; kill KILL")
+
+    def test_half_an_ack_is_none(self):
+        s = self.server()
+        jid, = self.push(s)
+        self.run_to_end(s, "hello; fetch Q; ack half=-1; kill KILL")
+        self.assertEqual(self.failed(s, jid)["errtype"], "WorkerSignaled")
+
+    def test_the_workers_own_fail(self):
+        s = self.server()
+        jid, = self.push(s)
+        self.run_to_end(s, "hello; fetch Q; fail nowait msg=mine; kill KILL")
+        self.assertEqual(self.failed(s, jid)["message"], "mine")
+
+
+class Strays(Case):
+    def test_a_fetch_that_outlives_its_worker(self):
+        """P4: back to its queue, as if nothing had happened."""
+        s = self.server()
+        script = re.sub(r"\bQ\b", self.queue, "hello; fetch Q nowait; sleep 0.2; kill KILL")
+        c = self.start(s, script, "--restart", "never")
+        c.wait_log("w.1 .*SIGKILL", timeout=20)
+        jid, = self.push(s)
+        c.wait()
+        where, job = s.find(jid)
+        self.assertEqual(where, "queued")
+        self.assertNotIn("failure", job)
+
+
+class Members(Case):
+    """Processes that said HELLO and die alone."""
+
+    def test_a_child_dies_and_its_master_lives(self):
+        s = self.server()
+        jids = self.push(s, 2)
+        c = self.start(s, "fork {@b hello; @b fetch Q; kill KILL}; hello; fetch Q; hold")
+        if self.leaf:
+            wait_until(lambda: any(s.find(jid)[0] == "retries" for jid in jids), what="the child's job")
+            gone, = [jid for jid in jids if s.find(jid)[0] == "retries"]
+            self.assertRegex(self.failed(s, gone)["message"], r"^process \d+ of w\.1 \(pid \d+\) died; it held 1 job, ")
+        else:
+            wait_until(lambda: sum(s.find(jid)[0] == "working" for jid in jids) == 2, what="both jobs in hand")
+        os.kill(int(re.search(r"started \(pid (\d+)\)", c.log())[1]), signal.SIGKILL)
+        for jid in jids:
+            s.wait_jid(jid, "retries")
+
+
+class Leaves(Case):
+    leaf = True
+
+    def test_leaves_are_removed_and_every_life_has_its_own(self):
+        s = self.server()
+        c = self.start(s, "hello; hold", "--healthy", "0")
+        c.wait_log("running .hello.")
+        self.assertEqual(self.directory.leaves(), ["w.1-1"])
+        os.kill(self.directory.pids()[0], signal.SIGKILL)
+        c.wait_log("running .hello.", count=2)
+        wait_until(lambda: self.directory.leaves() == ["w.1-2"], what="the first leaf is removed")
+        self.assertEqual(c.stop(), 0)
+        self.assertEqual(self.directory.leaves(), [])
+
+    def test_what_a_worker_moved_out_of_its_session_dies_too(self):
+        s = self.server()
+        jid, = self.push(s)
+        c = self.start(s, "hello; fetch Q; fork {setsid; fork {setsid; hold}; hold}; hold")
+        wait_until(lambda: len(self.directory.pids()) == 3, what="three processes")
+        os.kill(int(re.search(r"started \(pid (\d+)\)", c.log())[1]), signal.SIGKILL)
+        s.wait_jid(jid, "retries")
+
+
+notes = [f"{kind}: {reason or 'in use'}" for kind, reason in [*servers.available().items(), ("cgroup", cgroups.parent()[1])]]
+both = (Signals, Exits, Finished, Strays, Members)
+for case in both:
+    for kind in ("dev", "real"):
+        for leaf in (False, True):
+            if kind == "real" or leaf:
+                name = f"{'Real' if kind == 'real' else ''}{case.__name__}{'InLeaf' if leaf else ''}"
+                globals()[name] = type(name, (case,), {"kind": kind, "leaf": leaf})
+
+if __name__ == "__main__":
+    del case
+    both = None
+    tap.main(notes=notes)
