@@ -36,6 +36,7 @@ struct worker {
 	struct listener *listener;
 
 	bool stop_asked;
+	bool quiesced;               /* while quieting: no FETCH was at the server */
 	bool terminated;             /* the server said so in an answer to BEAT */
 	usec_t stop_usec;            /* SIGTERM was sent */
 	usec_t deadline_usec;        /* of the whole stop, or of lingering */

@@ -6,7 +6,7 @@
  *   ──────────────┼─────────────────────────────────────────────────────────────────────────────────────────────────────────
  *   starting      │ running quieting killing  ·       =(warns)  sweeping  lingering     ·          ·        ·        ·
  *   running       │ =       quieting killing  ·       ·         sweeping  lingering     ·          ·        ·        ·
- *   quieting      │ =       =        killing  stopping stopping sweeping  lingering     ·          ·        ·        ·
+ *   quieting      │ =       =        killing  =(soon)  stopping sweeping  lingering     ·          ·        ·        ·
  *   stopping      │ =       =        killing  ·       killing   sweeping  lingering     ·          ·        ·        ·
  *   killing       │ =       =        =        ·       draining  sweeping  sweeping      ·          ·        ·        ·
  *   lingering     │ =       =(tells) sweeping ·       sweeping  ·         ·             sweeping   draining ·        ·

@@ -22,6 +22,10 @@
 /* An empty FETCH takes the server two seconds (faktory-live); a little more, and TERM goes out all the same. */
 #define WORKER_QUIET_USEC (2200 * USEC_PER_MSEC)
 
+/* Between the answer to the last FETCH and SIGTERM: a worker that is told to end while the job is still on its way from
+ * the socket to its queue drops it (CDRX, pyfaktory, Node; faktory-clients, rule 39). */
+#define WORKER_TAKE_USEC (50 * USEC_PER_MSEC)
+
 /* What SIGKILL has not ended by then is stuck in the kernel, or not ours to end (hazards 21). */
 #define WORKER_KILL_USEC (5 * USEC_PER_SEC)
 
@@ -51,10 +55,8 @@ static void worker_begin_stop(struct worker *w)
 static void enter_quieting(struct worker *w)
 {
 	worker_begin_stop(w);
-	if (listener_n_fetches(w->listener) == 0)
-		worker_handle(w, WORKER_EVENT_QUIESCED);
-	else
-		worker_arm(w, WORKER_QUIET_USEC);
+	worker_arm(w, WORKER_QUIET_USEC);
+	worker_look(w);
 }
 
 static void enter_stopping(struct worker *w)
@@ -201,8 +203,11 @@ static void worker_stay(struct worker *w, enum worker_event event)
 			    w->name, w->family.pid);
 	else if (event == WORKER_EVENT_TIMEOUT && w->state == WORKER_DRAINING)
 		worker_give_up_sessions(w);
+	else if (event == WORKER_EVENT_QUIESCED && !w->quiesced)
+		worker_arm(w, WORKER_TAKE_USEC);
 	else if (event == WORKER_EVENT_STOP && w->state == WORKER_LINGERING)
 		worker_stop_lingering(w);
+	w->quiesced = w->quiesced || event == WORKER_EVENT_QUIESCED;
 }
 
 /* What a stage that ends by its time, rather than by what it waited for, has to say. */
