@@ -71,12 +71,6 @@ static void lookup_on_answer(int error, struct evutil_addrinfo *addresses, void 
 {
 	struct lookup *k = userdata;
 
-	/* Twice: with a part of the answer, then for its own cancellation of the rest. */
-	if (k->answered) {
-		if (addresses)
-			evutil_freeaddrinfo(addresses);
-		return;
-	}
 	k->answered = true;
 	k->addresses = addresses;
 	if (error == EVUTIL_EAI_MEMORY) {
