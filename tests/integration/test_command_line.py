@@ -182,13 +182,13 @@ class StateDirectory(Case):
         return run.returncode, run.stdout, run.stderr
 
     def test_a_default_one_that_cannot_be_written_is_done_without(self):
-        home = os.path.join(self.dir, "home")
+        home = os.path.join(self.dir, "file")
         with open(home, "w"):
             pass
         status, _, err = self.as_somebody_else("--server", self.server().url, "true",
                                                env={"XDG_STATE_HOME": home, "STATE_DIRECTORY": ""})
         self.assertEqual(status, 0, err)
-        self.assertRegex(err, r"/home/chargehand/true-[0-9a-f]{12}: Not a directory: going on without a state directory")
+        self.assertRegex(err, r"/file/chargehand/true-[0-9a-f]{12}: Not a directory: going on without a state directory")
 
     def test_without_a_place_it_is_done_without(self):
         status, _, err = self.as_somebody_else("--server", self.server().url, "true", env={"STATE_DIRECTORY": ""})
