@@ -92,7 +92,8 @@ static void check_clean_child(bool used_fork)
 	expect_number("sid", s.pid);
 	expect_number("pdeathsig", SIGKILL);
 	expect("SigBlk", "0000000000000000");
-	expect("SigIgn", "0000000000000000");
+	/* 32 and 33 belong to the C library: its posix_spawn(3), by which make runs this, leaves them ignored. */
+	cr_expect(eq(u64, strtoull(value_of(text, "SigIgn"), NULL, 16) & ~UINT64_C(0x180000000), 0));
 	expect("SigPnd", "0000000000000000");
 	expect("fds", "0 1 2");
 	expect("arg1", "one");
