@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""(a) From kill(2) to the FAIL at the server; beanstalkd's from kill(2) to the job with another consumer; the kernel's
+own chain from kill(2) to 200 bytes received. Small victims, so that their own end takes no time. Each has its turn in each
+round; 5 ms of quiet before each kill."""
+import os
+import signal
+import subprocess
+import time
+
+from common import Failed, Server, find, free_port, median, percentile, spawn, stop, tool, wait_port
+
+JOBS = (1, 25, 1000)
+
+
+def run_tool(name, *args):
+    r = subprocess.run([tool(name), *map(str, args)], capture_output=True, text=True, timeout=300)
+    if r.returncode:
+        raise Failed(f"{name}: {r.stderr.strip()}")
+    return [tuple(int(v) / 1e6 for v in line.split()) for line in r.stdout.splitlines()]
+
+
+class ChargehandRun:
+    """One chargehand that restarts its worker each time; it stays for all rounds, as beanstalkd does."""
+
+    def __init__(self, chargehand, n_jobs):
+        self.n_jobs = n_jobs
+        self.server = Server()
+        self.process = chargehand.start(self.server, [tool("hold"), str(n_jobs)],
+                                        ["--restart", "always", "--healthy", "1ms", "--name", "bench"],
+                                        stdout=subprocess.PIPE, text=True)
+
+    def kills(self, n):
+        result = []
+        for _ in range(n):
+            line = self.process.stdout.readline()
+            if not line:
+                raise Failed("chargehand has ended")
+            pid = int(line.split()[0])
+            time.sleep(0.005)
+            killed_at = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+            os.kill(pid, signal.SIGKILL)
+            at = self.server.fails(self.n_jobs)
+            result.append(((min(at) - killed_at) / 1e6, (max(at) - killed_at) / 1e6))
+        return result
+
+    def stop(self):
+        stop(self.process)
+        self.server.stop()
+
+
+def measure(chargehand, quick, note):
+    """{(who, n_jobs): [[(first, last) in ms, ...] a round]}"""
+    result = {}
+    rounds = 3
+    bean = None
+    if find("beanstalkd"):
+        port = free_port()
+        bean = spawn([find("beanstalkd"), "-l", "127.0.0.1", "-p", str(port)])
+        wait_port(port, bean)
+    for n_jobs in JOBS:
+        n = (20 if n_jobs < 1000 else 7) if quick else 100
+        ours = ChargehandRun(chargehand, n_jobs)
+        ours.kills(3)
+        for r in range(rounds):
+            note(f"kills with {n_jobs} jobs, round {r + 1} of {rounds}")
+            result.setdefault(("chargehand", n_jobs), []).append(ours.kills(n))
+            if bean:
+                result.setdefault(("beanstalkd", n_jobs), []).append(run_tool("beanstalk", port, n, n_jobs))
+            if n_jobs == 1:
+                result.setdefault(("chain", 1), []).append([v * 2 for v in run_tool("chain", n)])
+        ours.stop()
+    if bean:
+        stop(bean)
+    return result
+
+
+def figures(rounds):
+    """of the last job: p50, p99, max of all, and the best round's p50"""
+    last = [v[1] for r in rounds for v in r]
+    return median(last), percentile(last, 0.99), max(last), min(median([v[1] for v in r]) for r in rounds)
+
+
+def report(data, table, check):
+    rows = []
+    for n_jobs in JOBS:
+        for who, label in (("chargehand", "FAIL received"), ("beanstalkd", "job available"), ("chain", "200 bytes received")):
+            if (who, n_jobs) in data:
+                p50, p99, worst, best = figures(data[who, n_jobs])
+                n = sum(map(len, data[who, n_jobs]))
+                rows.append([who if who != "chain" else "kernel's chain", label + (", last" if n_jobs > 1 else ""), n_jobs, n,
+                             f"{p50:.3f}", f"{p99:.3f}", f"{worst:.3f}", f"{best:.3f}"])
+    table("(a) kill(2) to ... in ms", ["", "until", "jobs", "kills", "p50", "p99", "max", "best round's p50"], rows)
+    ours = {n: figures(data["chargehand", n]) for n in JOBS}
+    for n_jobs in (1, 1000):
+        bean = figures(data["beanstalkd", n_jobs])[3] if ("beanstalkd", n_jobs) in data else None
+        check(f"kill to {'the last of 1000 FAILs' if n_jobs > 1 else 'FAIL'}, ms, beside beanstalkd", ours[n_jobs][3], bean,
+              1.0, "beanstalkd")

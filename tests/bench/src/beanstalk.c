@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * beanstalk PORT N JOBS: beanstalkd puts a job back the moment the connection that reserved it ends. N times a small process
+ * holds JOBS jobs on one connection and is killed; a consumer that waits for them measures from just before kill(2) until it
+ * has the first and the last. Prints "FIRST LAST" in nanoseconds, one line each time.
+ */
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MARK "JOBMARK!" /* every job's body */
+
+static int64_t first_at; /* when until() saw the mark for the first time */
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static int64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static int dial(int port)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct timeval limit = {.tv_sec = 60};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		die("connect");
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	return fd;
+}
+
+static void say(int fd, const char *text, int times)
+{
+	size_t bytes = strlen(text), all = bytes * (size_t)times, sent = 0;
+	char *copy = malloc(all);
+
+	if (!copy)
+		die("malloc");
+	for (int i = 0; i < times; i++)
+		memcpy(copy + bytes * (size_t)i, text, bytes);
+	while (sent < all) {
+		ssize_t n = send(fd, copy + sent, all - sent, MSG_NOSIGNAL);
+
+		if (n <= 0)
+			die("send");
+		sent += (size_t)n;
+	}
+	free(copy);
+}
+
+static void until(int fd, const char *mark, int n)
+{
+	static char buffer[65536];
+	size_t bytes = 0, mark_bytes = strlen(mark), keep;
+
+	first_at = 0;
+	while (n > 0) {
+		ssize_t got = recv(fd, buffer + bytes, sizeof(buffer) - bytes, 0);
+		char *p = buffer, *found;
+
+		if (got <= 0)
+			die("recv");
+		bytes += (size_t)got;
+		while ((found = memmem(p, bytes - (size_t)(p - buffer), mark, mark_bytes))) {
+			if (first_at == 0)
+				first_at = now();
+			n--;
+			p = found + mark_bytes;
+		}
+		keep = bytes - (size_t)(p - buffer);
+		if (keep > mark_bytes - 1) {
+			p += keep - (mark_bytes - 1);
+			keep = mark_bytes - 1;
+		}
+		memmove(buffer, p, keep);
+		bytes = keep;
+	}
+}
+
+static pid_t start_victim(int port, int n_jobs)
+{
+	int ready[2];
+	char c;
+	pid_t pid;
+
+	if (pipe(ready) < 0)
+		die("pipe");
+	pid = fork();
+	if (pid == 0) {
+		int fd;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		fd = dial(port);
+		say(fd, "reserve\r\n", n_jobs);
+		until(fd, MARK, n_jobs);
+		if (write(ready[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	if (read(ready[0], &c, 1) != 1)
+		die("victim");
+	close(ready[0]);
+	return pid;
+}
+
+/* Deletes what the consumer's end has put back, so that the next round does not meet it. */
+static void clean_up(int port, int n_jobs)
+{
+	int fd = dial(port);
+	FILE *in = fdopen(dup(fd), "r");
+	char line[64], delete[64];
+	unsigned long id;
+
+	for (int i = 0; i < n_jobs; i++) {
+		say(fd, "reserve-with-timeout 5\r\n", 1);
+		if (!in || !fgets(line, sizeof(line), in) || sscanf(line, "RESERVED %lu", &id) != 1 ||
+		    !fgets(line, sizeof(line), in))
+			die("beanstalkd has lost a job");
+		snprintf(delete, sizeof(delete), "delete %lu\r\n", id);
+		say(fd, delete, 1);
+		if (!fgets(line, sizeof(line), in) || strncmp(line, "DELETED", 7) != 0)
+			die("delete");
+	}
+	fclose(in);
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	int port = argc == 4 ? atoi(argv[1]) : 0, n = argc == 4 ? atoi(argv[2]) : 0, n_jobs = argc == 4 ? atoi(argv[3]) : 0;
+
+	if (port < 1 || n < 1 || n_jobs < 1)
+		return 2;
+	for (int i = 0; i < n; i++) {
+		int producer = dial(port), consumer;
+		int64_t killed_at, last_at;
+		pid_t victim;
+		char c;
+
+		say(producer, "put 0 0 600 8\r\n" MARK "\r\n", n_jobs);
+		until(producer, "INSERTED", n_jobs);
+		close(producer);
+		victim = start_victim(port, n_jobs);
+
+		consumer = dial(port);
+		say(consumer, "reserve\r\n", n_jobs);
+		usleep(5000);
+		if (recv(consumer, &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
+			fprintf(stderr, "beanstalk: a job was there before the kill\n");
+			return 1;
+		}
+		killed_at = now();
+		kill(victim, SIGKILL);
+		until(consumer, MARK, n_jobs);
+		last_at = now();
+		printf("%lld %lld\n", (long long)(first_at - killed_at), (long long)(last_at - killed_at));
+		waitpid(victim, NULL, 0);
+		close(consumer);
+		clean_up(port, n_jobs);
+	}
+	return 0;
+}
