@@ -101,16 +101,16 @@ static int set_defaults(struct config *c)
 }
 
 /* A variable that is set to nothing counts as unset, as most libraries have it. */
-static const char *get_filled(char *const *environ, const char *name)
+static const char *get_filled(char *const *envp, const char *name)
 {
-	const char *value = environment_get(environ, name);
+	const char *value = environment_get(envp, name);
 
 	return value && *value ? value : NULL;
 }
 
-static int read_provider(struct config *c, char *const *environ, char **ret_message)
+static int read_provider(struct config *c, char *const *envp, char **ret_message)
 {
-	const char *provider = get_filled(environ, "FAKTORY_PROVIDER");
+	const char *provider = get_filled(envp, "FAKTORY_PROVIDER");
 
 	if (!provider)
 		return CONFIG_OK;
@@ -121,11 +121,10 @@ static int read_provider(struct config *c, char *const *environ, char **ret_mess
 	return c->provider_variable ? CONFIG_OK : -ENOMEM;
 }
 
-static int read_server_from_environment(struct config *c, char *const *environ, char **ret_message)
+static int read_server_from_environment(struct config *c, char *const *envp, char **ret_message)
 {
-	_cleanup_free_ char *text = NULL;
 	const char *variable = c->provider_variable ? c->provider_variable : "FAKTORY_URL";
-	const char *url = get_filled(environ, variable), *why = NULL;
+	const char *url = get_filled(envp, variable), *why = NULL;
 	int r;
 
 	if (c->provider_variable && !url)
@@ -139,9 +138,9 @@ static int read_server_from_environment(struct config *c, char *const *environ, 
 }
 
 /* The first of $STATE_DIRECTORY, which is a list with ':' (systemd.exec(5)). */
-static int read_state_directory(struct config *c, char *const *environ)
+static int read_state_directory(struct config *c, char *const *envp)
 {
-	const char *list = get_filled(environ, "STATE_DIRECTORY");
+	const char *list = get_filled(envp, "STATE_DIRECTORY");
 
 	if (!list || *list != '/')
 		return 0;
@@ -170,23 +169,23 @@ static int copy_command(struct config *c, char *const *words)
 	return 0;
 }
 
-static int set_default_state_dir(struct config *c, char *const *environ)
+static int set_default_state_dir(struct config *c, char *const *envp)
 {
 	_cleanup_free_ char *here = getcwd(NULL, 0);
 
 	if (!here && errno == ENOMEM)
 		return -ENOMEM;
 	/* A directory that was removed has no name. */
-	return config_default_state_dir(c, geteuid(), here ? here : "", environ, &c->state_dir);
+	return config_default_state_dir(c, geteuid(), here ? here : "", envp, &c->state_dir);
 }
 
 /* What is only known once all sources have been read. */
-static int complete(struct config *c, const struct command_line *line, char *const *environ, char **ret_message)
+static int complete(struct config *c, const struct command_line *line, char *const *envp, char **ret_message)
 {
 	int r;
 
 	if (!c->server.host) {
-		r = read_server_from_environment(c, environ, ret_message);
+		r = read_server_from_environment(c, envp, ret_message);
 		if (r != CONFIG_OK)
 			return r;
 	}
@@ -209,19 +208,19 @@ static int complete(struct config *c, const struct command_line *line, char *con
 		if (!c->name)
 			return -ENOMEM;
 	}
-	return c->state_dir ? 0 : set_default_state_dir(c, environ);
+	return c->state_dir ? 0 : set_default_state_dir(c, envp);
 }
 
-static int load_into(struct config *c, const struct command_line *line, char *const *environ, char **ret_message)
+static int load_into(struct config *c, const struct command_line *line, char *const *envp, char **ret_message)
 {
 	struct config_file_found found = {0};
 	const char *file = value_of(line, "config");
 	int r = set_defaults(c);
 
 	if (r == 0)
-		r = read_state_directory(c, environ);
+		r = read_state_directory(c, envp);
 	if (r == 0)
-		r = read_provider(c, environ, ret_message);
+		r = read_provider(c, envp, ret_message);
 	if (r != CONFIG_OK)
 		return r;
 
@@ -242,10 +241,10 @@ static int load_into(struct config *c, const struct command_line *line, char *co
 	if (value_of(line, "server"))
 		c->server_source = "--server";
 	c->check = value_of(line, "check") != NULL;
-	return complete(c, line, environ, ret_message);
+	return complete(c, line, envp, ret_message);
 }
 
-int config_load(int argc, char *const argv[], char *const *environ, struct config **ret, char **ret_message)
+int config_load(int argc, char *const argv[], char *const *envp, struct config **ret, char **ret_message)
 {
 	_cleanup_(cleanup_config) struct config *c = NULL;
 	struct command_line line = {0};
@@ -260,7 +259,7 @@ int config_load(int argc, char *const argv[], char *const *environ, struct confi
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
-	r = load_into(c, &line, environ, ret_message);
+	r = load_into(c, &line, envp, ret_message);
 	if (r == CONFIG_OK)
 		*ret = TAKE_PTR(c);
 	return r;
@@ -293,9 +292,9 @@ static void erase_password(char *url)
 		memset(start, 'x', (size_t)(end - start));
 }
 
-void config_erase_passwords(int argc, char *argv[], char **environ)
+void config_erase_passwords(int argc, char *argv[], char **envp)
 {
-	const char *provider = environment_get(environ, "FAKTORY_PROVIDER");
+	const char *provider = environment_get(envp, "FAKTORY_PROVIDER");
 
 	for (int i = 1; i < argc; i++)
 		if (strncmp(argv[i], "--s", 3) == 0) {
@@ -306,7 +305,7 @@ void config_erase_passwords(int argc, char *argv[], char **environ)
 			else if (i + 1 < argc)
 				erase_password(argv[i + 1]);
 		}
-	for (char **e = environ; *e; e++) {
+	for (char **e = envp; *e; e++) {
 		size_t n = strcspn(*e, "=");
 		if ((n == 11 && strncmp(*e, "FAKTORY_URL", n) == 0) ||
 		    (provider && n == strlen(provider) && strncmp(*e, provider, n) == 0))

@@ -84,7 +84,7 @@ enum config_result {
 /* Reads all sources. CONFIG_OK sets *ret alone; CONFIG_USAGE and CONFIG_INVALID set *ret_message alone, one line without
  * its end that names option or file and line, value, and what would be right, and never a password; the caller frees it. Otherwise
  * both are unchanged. Not to be called from two threads: getopt_long(3) has one state. */
-int config_load(int argc, char *const argv[], char *const *environ, struct config **ret, char **ret_message)
+int config_load(int argc, char *const argv[], char *const *envp, struct config **ret, char **ret_message)
 	_must_check_;
 
 struct config *config_free(struct config *c); /* returns NULL; accepts NULL */
@@ -92,6 +92,6 @@ DEFINE_CLEANUP(config, config_free)
 
 /* Overwrites the password in every URL of argv and environment that chargehand reads, for ps(1) and /proc show both for
  * as long as chargehand runs (hazards 42). To be called once all has been read. */
-void config_erase_passwords(int argc, char *argv[], char **environ);
+void config_erase_passwords(int argc, char *argv[], char **envp);
 
 #endif

@@ -33,15 +33,15 @@ static bool entry_stays(const char *entry, const char *provider_variable)
 	return true;
 }
 
-const char *environment_get(char *const *environ, const char *name)
+const char *environment_get(char *const *envp, const char *name)
 {
-	for (; *environ; environ++)
-		if (entry_is(*environ, name))
-			return *environ + strlen(name) + 1;
+	for (; *envp; envp++)
+		if (entry_is(*envp, name))
+			return *envp + strlen(name) + 1;
 	return NULL;
 }
 
-int environment_for_worker(char *const *environ, const struct config *c, uint16_t port, const char *mark, char ***ret)
+int environment_for_worker(char *const *envp, const struct config *c, uint16_t port, const char *mark, char ***ret)
 {
 	_cleanup_free_ char *url = server_url_for_worker(&c->server, port);
 	const char *names[3] = {"FAKTORY_URL", ENVIRONMENT_MARK, NULL};
@@ -54,14 +54,14 @@ int environment_for_worker(char *const *environ, const struct config *c, uint16_
 		names[n_new++] = c->provider_variable;
 	for (size_t i = 0; i < n_new; i++)
 		text_bytes += strlen(names[i]) + strlen(values[i]) + 2;
-	for (char *const *e = environ; *e; e++)
+	for (char *const *e = envp; *e; e++)
 		n += entry_stays(*e, c->provider_variable);
 
 	char **block = malloc((n + n_new + 1) * sizeof(char *) + text_bytes);
 	if (!block)
 		return -ENOMEM;
 	char **p = block, *text = (char *)(block + n + n_new + 1);
-	for (char *const *e = environ; *e; e++)
+	for (char *const *e = envp; *e; e++)
 		if (entry_stays(*e, c->provider_variable))
 			*p++ = *e;
 	for (size_t i = 0; i < n_new; i++) {

@@ -74,7 +74,7 @@ static void hash_identity(const struct config *c, const char *working_directory,
 		(void)snprintf(ret + 2 * i, 3, "%02x", digest[i]);
 }
 
-int config_default_state_dir(const struct config *c, uid_t uid, const char *working_directory, char *const *environ,
+int config_default_state_dir(const struct config *c, uid_t uid, const char *working_directory, char *const *envp,
 			     char **ret)
 {
 	const char *base = NULL, *below = "";
@@ -85,7 +85,7 @@ int config_default_state_dir(const struct config *c, uid_t uid, const char *work
 		base = "/var/lib";
 	} else {
 		/* A relative path in the variable is to be ignored (XDG Base Directory Specification). */
-		const char *state = environment_get(environ, "XDG_STATE_HOME"), *home = environment_get(environ, "HOME");
+		const char *state = environment_get(envp, "XDG_STATE_HOME"), *home = environment_get(envp, "HOME");
 		if (state && *state == '/') {
 			base = state;
 		} else if (home && *home == '/') {

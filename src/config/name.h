@@ -20,7 +20,7 @@ char *config_name_from_command(const char *command);
 /* Everybody's command is `bundle` or `node`: so a default directory is told apart by a hash of the server's host and port,
  * working directory and command as well (hazards 41). *ret is malloc'ed, and NULL with result 0 where the environment
  * names no place. -ENOMEM. c->name and c->command are set. */
-int config_default_state_dir(const struct config *c, uid_t uid, const char *working_directory, char *const *environ,
+int config_default_state_dir(const struct config *c, uid_t uid, const char *working_directory, char *const *envp,
 			     char **ret) _must_check_;
 
 #endif

@@ -21,7 +21,7 @@ static char *no_environment[] = {NULL};
 static struct config *config;
 static char *message;
 
-static int load(char *const *environ, char *const *words)
+static int load(char *const *envp, char *const *words)
 {
 	char *argv[32] = {"chargehand"};
 	int argc = 1;
@@ -31,10 +31,10 @@ static int load(char *const *environ, char *const *words)
 	config = config_free(config);
 	free(message);
 	message = NULL;
-	return config_load(argc, argv, environ, &config, &message);
+	return config_load(argc, argv, envp, &config, &message);
 }
 #define LOAD(...) load(no_environment, (char *[]){__VA_ARGS__, NULL})
-#define LOAD_WITH(environ, ...) load(environ, (char *[]){__VA_ARGS__, NULL})
+#define LOAD_WITH(envp, ...) load(envp, (char *[]){__VA_ARGS__, NULL})
 
 static void unload(void)
 {
@@ -367,18 +367,18 @@ Test(config, a_whole_file, .fini = remove_file)
 
 Test(config, the_command_line_wins_over_the_file_and_the_file_over_the_environment, .fini = remove_file)
 {
-	char *environ[] = {"FAKTORY_URL=tcp://environment:1", "STATE_DIRECTORY=/from/environment:/second", NULL};
+	char *envp[] = {"FAKTORY_URL=tcp://environment:1", "STATE_DIRECTORY=/from/environment:/second", NULL};
 	char *path = file("[chargehand]\nserver = tcp://file:2\n"
 			  "[program mail]\ncommand = from-file\ninstances = 2\nstop-grace = 30s\nmemory-max = 1G\n");
 
-	cr_assert(eq(int, LOAD_WITH(environ, "--config", path), CONFIG_OK), "%s", message);
+	cr_assert(eq(int, LOAD_WITH(envp, "--config", path), CONFIG_OK), "%s", message);
 	cr_assert(eq(str, config->server.host, "file"));
 	cr_assert(eq(str, config->state_dir, "/from/environment"));
 	cr_assert(config->state_dir_asked);
 	cr_assert(eq(uint, config->instances, 2));
 
 	cr_assert(eq(int,
-		     LOAD_WITH(environ, "--instances", "3", "--server", "tcp://line:3", "--name", "other", "--memory-max",
+		     LOAD_WITH(envp, "--instances", "3", "--server", "tcp://line:3", "--name", "other", "--memory-max",
 			       "none", "--config", path, "--state-dir", "/from/line", "--", "from-line"),
 		     CONFIG_OK));
 	cr_assert(eq(str, config->server.host, "line"));
@@ -391,7 +391,7 @@ Test(config, the_command_line_wins_over_the_file_and_the_file_over_the_environme
 	cr_assert(eq(u64, config->stop_grace_usec, 30 * USEC_PER_SEC));
 
 	path = file("[program mail]\ncommand = from-file\n");
-	cr_assert(eq(int, LOAD_WITH(environ, "--config", path), CONFIG_OK));
+	cr_assert(eq(int, LOAD_WITH(envp, "--config", path), CONFIG_OK));
 	cr_assert(eq(str, config->server.host, "environment"));
 	cr_assert(eq(str, (char *)config->server_source, "FAKTORY_URL"));
 }
@@ -526,11 +526,11 @@ Test(config, names)
 	}
 }
 
-static char *state_dir(uid_t uid, const char *here, char *const *environ)
+static char *state_dir(uid_t uid, const char *here, char *const *envp)
 {
 	char *path = NULL;
 
-	cr_assert(eq(int, config_default_state_dir(config, uid, here, environ, &path), 0));
+	cr_assert(eq(int, config_default_state_dir(config, uid, here, envp, &path), 0));
 	return path;
 }
 
@@ -578,9 +578,9 @@ Test(config, passwords_are_overwritten)
 	char word[] = "tcp://:p@ss/word@h:1/ns", joined[] = "--server=tcp://u:pw@h", url[] = "FAKTORY_URL=tcp://:pw@h:1";
 	char mine[] = "MY_URL=tcp://:pw@h:1", other[] = "OTHER_URL=tcp://:pw@h:1", plain[] = "tcp://h:1";
 	char *argv[] = {"chargehand", "--server", word, joined, "--server", plain, NULL};
-	char *environ[] = {url, "FAKTORY_PROVIDER=MY_URL", mine, other, NULL};
+	char *envp[] = {url, "FAKTORY_PROVIDER=MY_URL", mine, other, NULL};
 
-	config_erase_passwords(6, argv, environ);
+	config_erase_passwords(6, argv, envp);
 	cr_assert(eq(str, word, "tcp://xxxxxxxxxx@h:1/ns"));
 	cr_assert(eq(str, joined, "--server=tcp://xxxx@h"));
 	cr_assert(eq(str, plain, "tcp://h:1"));

@@ -9,18 +9,18 @@
 
 static struct config config = {.server = {.host = "faktory.example", .port = 7419, .path = "", .password = "s3cret"}};
 
-static size_t count(char **environ)
+static size_t count(char **envp)
 {
 	size_t n = 0;
 
-	while (environ[n])
+	while (envp[n])
 		n++;
 	return n;
 }
 
-static const char *get(char **environ, const char *name)
+static const char *get(char **envp, const char *name)
 {
-	const char *value = environment_get(environ, name);
+	const char *value = environment_get(envp, name);
 
 	return value ? value : "(unset)";
 }
@@ -107,9 +107,9 @@ Test(environment, what_systemd_said_to_chargehand_alone_is_dropped)
 
 Test(environment, get_finds_whole_names_only)
 {
-	char *environ[] = {"AB=1", "A=2", "A=3", "EMPTY=", NULL};
+	char *envp[] = {"AB=1", "A=2", "A=3", "EMPTY=", NULL};
 
-	cr_assert(eq(str, (char *)get(environ, "A"), "2"));
-	cr_assert(eq(str, (char *)get(environ, "EMPTY"), ""));
-	cr_assert(eq(str, (char *)get(environ, "B"), "(unset)"));
+	cr_assert(eq(str, (char *)get(envp, "A"), "2"));
+	cr_assert(eq(str, (char *)get(envp, "EMPTY"), ""));
+	cr_assert(eq(str, (char *)get(envp, "B"), "(unset)"));
 }
