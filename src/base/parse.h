@@ -25,8 +25,8 @@ int parse_size(const char *s, uint64_t *ret_bytes) _must_check_;
 int parse_bool(const char *s, bool *ret) _must_check_;
 
 /* The other way, for people: "45s", "1.5s", "12.3 ms" style is not parsed back. */
-#define FORMAT_DURATION_MAX 32
-#define FORMAT_SIZE_MAX 32
+#define FORMAT_DURATION_MAX 48
+#define FORMAT_SIZE_MAX 48
 
 /* "0.4 ms", "12.3 s", "3m 12s", "3h 12m", "2d 4h": two units at most. Returns buffer. */
 char *format_duration(char buffer[FORMAT_DURATION_MAX], usec_t usec);

@@ -98,7 +98,7 @@ static int say_hello(int fd, const struct server_url *url, const struct hi *hi)
 int server_greet(const struct server_url *url, usec_t timeout_usec, char text[GREET_TEXT_MAX])
 {
 	_cleanup_close_ int fd = -EBADF;
-	char line[GREET_TEXT_MAX - 32];
+	char line[GREET_TEXT_MAX - 48];
 	struct hi hi;
 	int r = connect_any(url, timeout_usec, &fd, text);
 
