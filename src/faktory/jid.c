@@ -135,6 +135,32 @@ static size_t escape_decode(const char *p, const char *end, uint32_t *ret_rune)
 	return 5;
 }
 
+#define EACH_BYTE UINT64_C(0x0101010101010101)
+
+/* Not zero when one of eight bytes is equal to c. */
+static uint64_t any_equal(uint64_t bytes, unsigned char c)
+{
+	uint64_t x = bytes ^ (EACH_BYTE * c);
+
+	return (x - EACH_BYTE) & ~x & (EACH_BYTE * 0x80);
+}
+
+/* Eight at a time: every report and every job passes here. */
+bool jid_is_plain(const char *raw, size_t bytes)
+{
+	uint64_t odd = 0;
+
+	for (size_t i = 0; i < bytes; i += 8) {
+		uint64_t eight = EACH_BYTE * 'x';
+
+		memcpy(&eight, raw + i, MIN(bytes - i, (size_t)8));
+		odd |= eight & (EACH_BYTE * 0x80);
+		odd |= (eight - EACH_BYTE * ' ') & ~eight & (EACH_BYTE * 0x80);
+		odd |= any_equal(eight, '\\') | any_equal(eight, '"') | any_equal(eight, 0x7f);
+	}
+	return !odd;
+}
+
 ssize_t jid_decode(const char *raw, size_t raw_bytes, char *out, size_t out_bytes)
 {
 	const char *p = raw, *end = raw + raw_bytes;

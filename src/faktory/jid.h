@@ -8,12 +8,16 @@
 #define CHARGEHAND_FAKTORY_JID_H
 
 #include "base/macro.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 /* A jid of more raw bytes is not followed; its job passes, and the log says that nothing can be done for it. */
 #define JID_RAW_MAX 512
+
+/* Printable ASCII without quotes and backslashes, as nearly every jid: decoded it is what it is. */
+bool jid_is_plain(const char *raw, size_t bytes);
 
 /* Decodes the inside of a JSON string (no quotes) as Go's encoding/json does: escapes resolved, surrogate pairs joined,
  * a lone surrogate or an invalid byte becomes U+FFFD. A decoded byte never needs more than three bytes of output for

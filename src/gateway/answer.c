@@ -272,7 +272,8 @@ static void answer_report(struct request *r, struct session *s, const struct lin
 
 static void answer_beat(struct request *r, struct session *s, const struct link_reply *reply)
 {
-	if (reply->first && reply->last && memmem(reply->bytes, reply->n_bytes, "\"terminate\"", STRLEN("\"terminate\"")))
+	if (reply->resp->kind == '$' && reply->first && reply->last &&
+	    memmem(reply->bytes, reply->n_bytes, "\"terminate\"", STRLEN("\"terminate\"")))
 		r->listener->gateway->ops->on_terminate(r->listener->worker);
 	answer_forward(s, reply);
 }

@@ -4,6 +4,7 @@
  * wid was last heard of, since the server cuts off a silent one and a FETCH that is running then strands its job.
  */
 #include "gateway/internal.h"
+#include <stdio.h>
 #include <string.h>
 
 int identity_get(struct listener *l, struct hello *hello, struct identity **ret)
@@ -20,6 +21,7 @@ int identity_get(struct listener *l, struct hello *hello, struct identity **ret)
 		i->hello = *hello;
 		*hello = (struct hello){ 0 };
 		i->beaten_usec = clock_now_usec();
+		(void)snprintf(i->quoted_wid, sizeof i->quoted_wid, "\"%s\"", i->hello.wid);
 		HASH_ADD_KEYPTR(hh, l->identities, i->hello.json, i->hello.json_bytes, i);
 		if (!i->hh.tbl) {
 			hello_done(&i->hello);

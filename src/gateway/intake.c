@@ -82,12 +82,19 @@ static bool intake_beat(struct session *s, const struct command *c)
 {
 	static struct job_scan scan;
 
+	const struct identity *i = s->identity;
+
 	if (intake_is_deaf(s))
 		return true;
-	job_scan_init(&scan, JOB_SCAN_FOLDED);
-	job_scan_feed(&scan, c->args, c->args_bytes);
-	if (scan.job.wid[0])
-		identity_beat(s->listener, scan.job.wid, clock_now_usec());
+	/* Mostly for the wid of its own session: then there is no need to look for whose it is. */
+	if (i->hello.wid[0] && memmem(c->args, c->args_bytes, i->quoted_wid, strlen(i->quoted_wid))) {
+		identity_beat(s->listener, i->hello.wid, clock_now_usec());
+	} else {
+		job_scan_init(&scan, JOB_SCAN_FOLDED);
+		job_scan_feed(&scan, c->args, c->args_bytes);
+		if (scan.job.wid[0])
+			identity_beat(s->listener, scan.job.wid, clock_now_usec());
+	}
 	return intake_pass(s, REQUEST_BEAT, c);
 }
 
@@ -173,7 +180,7 @@ static bool intake_report(struct session *s, const struct command *c)
 		return intake_pass(s, REQUEST_PASS, c);
 
 	h = ledger_find(l->gateway->ledger, &l->holder, job->jid, job->jid_bytes);
-	newest = ledger_find_newest(l->gateway->ledger, job->jid, job->jid_bytes);
+	newest = h && hold_is_newest(h) ? h : ledger_find_newest(l->gateway->ledger, job->jid, job->jid_bytes);
 	if (newest && newest->holder != &l->holder && (!h || newest->generation > h->generation)) {
 		/* Another worker has it since: its reservation would end (hazards 6). */
 		if (!intake_answer_report(s, job, c->verb == VERB_ACK))

@@ -71,6 +71,7 @@ struct gateway {
 /* One HELLO, shared by all sessions and links that said the same bytes. */
 struct identity {
 	struct hello hello;
+	char quoted_wid[JOB_WID_MAX + 2]; /* as it stands in nearly every BEAT */
 	unsigned references;
 	usec_t beaten_usec; /* last BEAT for its wid, or its first HELLO */
 	UT_hash_handle hh;
@@ -170,6 +171,10 @@ struct retired {
 	bool is_spare;
 	TAILQ_ENTRY(retired) entry;
 };
+
+/* gateway.c */
+#define GRAVEYARD_USEC 2000
+void gateway_take_session(struct gateway *g, struct session *s); /* which is over: frees it after the callback */
 
 /* listener.c */
 void listener_arm(struct listener *l, usec_t due_usec); /* the timer fires no later than this */

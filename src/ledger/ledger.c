@@ -60,21 +60,13 @@ const char *hold_state_to_string(enum hold_state state)
 	return (unsigned)state < _HOLD_STATE_MAX ? state_names[state] : "?";
 }
 
-static bool is_plain(const char *p, size_t bytes)
-{
-	for (size_t i = 0; i < bytes; i++)
-		if (p[i] == '\\' || p[i] < ' ' || p[i] > '~')
-			return false;
-	return true;
-}
-
 static void jid_key_init(struct jid_key *k, const char *raw, size_t raw_bytes)
 {
 	ssize_t n;
 
 	k->p = raw;
 	k->bytes = raw_bytes;
-	if (is_plain(raw, raw_bytes))
+	if (jid_is_plain(raw, raw_bytes))
 		return;
 	/* What does not decode was never a JSON string; it is equal to itself and to nothing else. */
 	n = jid_decode(raw, raw_bytes, k->decoded, sizeof(k->decoded));
@@ -264,6 +256,11 @@ struct hold *ledger_find(struct ledger *l, const struct holder *holder, const ch
 			newest = h;
 	}
 	return newest;
+}
+
+bool hold_is_newest(const struct hold *h)
+{
+	return LIST_FIRST(&h->entry->holds) == h;
 }
 
 struct hold *ledger_find_newest(struct ledger *l, const char *jid, size_t jid_bytes)

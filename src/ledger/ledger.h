@@ -69,6 +69,7 @@ struct hold {
 	int64_t retry, retry_count;
 	bool enterprise;       /* custom holds bid, unique_for or track */
 
+	bool in_transit;       /* the worker's report for it is with the reporter: a later one is answered in its stead */
 	usec_t fail_first_usec; /* when the first FAIL for it was sent, 0 never: no repetition 10 s after (hazards 1) */
 
 	/* A copy of the job while a stray could still come of it, else NULL; owned by the hold (hazards 28). */
@@ -119,6 +120,9 @@ struct hold *ledger_find(struct ledger *l, const struct holder *holder, const ch
 
 /* The newest hold of the jid whoever has it, or NULL. */
 struct hold *ledger_find_newest(struct ledger *l, const char *jid, size_t jid_bytes);
+
+/* True when no later hold of its jid exists, whoever has it. The hold is in the ledger. */
+bool hold_is_newest(const struct hold *h);
 
 /* Asserts that the arrow exists in the diagram above. */
 void ledger_set_state(struct hold *h, enum hold_state state);
