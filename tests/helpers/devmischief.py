@@ -16,14 +16,15 @@ after it let "skip" of them pass:
              "close": true ends the connection after it
     "say"    the raw "text" in place of the reply; "execute" as above
     "half"   ACK and FAIL: the reservation is forgotten in memory only, then -ERR "text" (a storage error)
-    "split"  the reply in pieces, "pause" seconds between them (0.002): "at": [positions] or "each"
+    "split"  the reply in pieces, "pause" seconds between them (0.002): "at": [positions] or "each"; "hang": true = each
+             piece but the first waits for {"cmd": "release"}
 Several rules can fit one command; all are used.
 
 Commands of the control socket ({"cmd": ..., ...}; the answer is an object, {"error": text} if refused):
   rule RULE -> {"rule": id}        rules -> what is left of them        clear: forget all rules
   release                          state: counts and counters           jobs: every set and queue
   find {"jid"} -> {"set", "job"}   log {"since"} -> {"log": [...], "next"}
-  conns: open connections          kick {"conn" | "wid" | neither = all, "how"}
+  conns: open connections, "phase": "hang" where a rule waits          kick {"conn" | "wid" | neither = all, "how"}
   say {"conn"... , "text"}: bytes nobody asked for          deaf {"conn"..., "on"}: stop hearing it
   refuse {"on"}: the port is closed        accept {"on": false}: connections stay in the backlog
   freeze {"on"}: nothing is greeted, carried out or answered
@@ -112,6 +113,11 @@ class Mischief:
             entry["reply"] = b"".join(piece[:LINE_MAX] for piece in pieces)[:LINE_MAX].decode("utf-8", "replace")
             entry["reply_ns"] = time.monotonic_ns()
 
+    async def _hang(self, c):
+        c.phase = "hang"
+        self.released.clear()
+        await self.released.wait()
+
     async def _misbehave(self, c, verb, line, reply):
         use = self._use(c, verb, line)
         late, instead = use.get("late"), use.get("half") or use.get("say") or use.get("error")
@@ -136,16 +142,17 @@ class Mischief:
         if late and not late.get("before"):
             await asyncio.sleep(late["seconds"])
         if "hang" in use:
-            self.released.clear()
-            await self.released.wait()
+            await self._hang(c)
         whole = b"".join(pieces)
         if "die" in use:
             whole = whole[:use["die"].get("at", 0)]
             pieces = (whole,) if whole else ()
         if "split" in use:
             at = use["split"].get("at", "each")
-            cuts = range(1, len(whole)) if at == "each" else [i for i in at if 0 < i < len(whole)]
+            cuts = range(1, len(whole)) if at == "each" else [i % len(whole) for i in at if 0 < abs(i) < len(whole)]
             for a, b in zip([0, *cuts], [*cuts, len(whole)]):
+                if a and use["split"].get("hang"):
+                    await self._hang(c)
                 await c.write((whole[a:b],))
                 await asyncio.sleep(use["split"].get("pause", 0.002))
         else:

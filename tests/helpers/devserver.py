@@ -127,7 +127,7 @@ class Connection:
         """Close it from outside. A command that is being carried out goes on all the same."""
         phase = self.phase
         self.close(reset)
-        if phase != "run" and self.task and self.task is not asyncio.current_task():
+        if phase not in ("run", "hang") and self.task and self.task is not asyncio.current_task():
             self.task.cancel()
 
 
