@@ -8,8 +8,8 @@
 #include <stddef.h>
 
 static const char *const kind_names[] = {
-	[REPORT_WORKER_ACK] = "the worker's ACK",
-	[REPORT_WORKER_FAIL] = "the worker's FAIL",
+	[REPORT_WORKER_ACK] = "worker's ACK",
+	[REPORT_WORKER_FAIL] = "worker's FAIL",
 	[REPORT_FAIL] = "FAIL",
 	[REPORT_RETURN] = "return to the queue",
 };
