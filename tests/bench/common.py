@@ -12,7 +12,7 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-TOOLS = ("beanstalk", "chain", "fakeserver", "hold", "load", "stamp")
+TOOLS = ("beanstalk", "chain", "fakeserver", "hold", "killer", "load", "stamp")
 PEERS = {  # program: Debian's package
     "beanstalkd": "beanstalkd",
     "haproxy": "haproxy",

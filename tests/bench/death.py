@@ -2,10 +2,7 @@
 """(a) From kill(2) to the FAIL at the server; beanstalkd's from kill(2) to the job with another consumer; the kernel's
 own chain from kill(2) to 200 bytes received. Small victims, so that their own end takes no time. Each has its turn in each
 round; 5 ms of quiet before each kill."""
-import os
-import signal
 import subprocess
-import time
 
 from common import Failed, Server, find, free_port, median, percentile, spawn, stop, tool, wait_port
 
@@ -28,6 +25,7 @@ class ChargehandRun:
         self.process = chargehand.start(self.server, [tool("hold"), str(n_jobs)],
                                         ["--restart", "always", "--healthy", "1ms", "--name", "bench"],
                                         stdout=subprocess.PIPE, text=True)
+        self.killer = spawn([tool("killer")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def kills(self, n):
         result = []
@@ -35,15 +33,15 @@ class ChargehandRun:
             line = self.process.stdout.readline()
             if not line:
                 raise Failed("chargehand has ended")
-            pid = int(line.split()[0])
-            time.sleep(0.005)
-            killed_at = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-            os.kill(pid, signal.SIGKILL)
+            self.killer.stdin.write(line.split()[0] + "\n")
+            self.killer.stdin.flush()
+            killed_at = int(self.killer.stdout.readline())
             at = self.server.fails(self.n_jobs)
             result.append(((min(at) - killed_at) / 1e6, (max(at) - killed_at) / 1e6))
         return result
 
     def stop(self):
+        stop(self.killer)
         stop(self.process)
         self.server.stop()
 
@@ -51,14 +49,14 @@ class ChargehandRun:
 def measure(chargehand, quick, note):
     """{(who, n_jobs): [[(first, last) in ms, ...] a round]}"""
     result = {}
-    rounds = 3
+    rounds = 6 if quick else 10
     bean = None
     if find("beanstalkd"):
         port = free_port()
         bean = spawn([find("beanstalkd"), "-l", "127.0.0.1", "-p", str(port)])
         wait_port(port, bean)
     for n_jobs in JOBS:
-        n = (20 if n_jobs < 1000 else 7) if quick else 100
+        n = (10 if n_jobs < 1000 else 4) if quick else 30
         ours = ChargehandRun(chargehand, n_jobs)
         ours.kills(3)
         for r in range(rounds):
