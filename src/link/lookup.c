@@ -122,8 +122,12 @@ struct lookup *lookup_cancel(struct lookup *k)
 {
 	if (!k)
 		return NULL;
+	if (k->answered) { /* and done_event waits: it may never come, when chargehand is ending */
+		lookup_free(k);
+		return NULL;
+	}
 	k->callback = NULL;
-	if (!k->answered && k->request)
+	if (k->request)
 		evdns_getaddrinfo_cancel(k->request);
 	return NULL;
 }
