@@ -277,8 +277,8 @@ void listener_set_dead(struct listener *l)
 {
 	struct session *s, *next;
 
+	/* Spare links are closed with the listener: what costs time now delays the report of a death. */
 	l->dead = true;
-	retired_close_spares(l);
 	for (s = TAILQ_FIRST(&l->sessions); s; s = next) {
 		next = TAILQ_NEXT(s, in_sessions);
 		wait_clear(s); /* what waits for a link is looked at again, as a dead worker's */

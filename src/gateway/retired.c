@@ -27,7 +27,7 @@ static void retired_make_spare(struct retired *d)
 	struct listener *l = d->listener;
 
 	listener_changed(l);
-	if (l->dead || !link_is_ready(d->link) || !d->identity) {
+	if (!link_is_ready(d->link) || !d->identity) {
 		retired_free(d);
 		return;
 	}
@@ -85,7 +85,7 @@ void retired_release(struct listener *l, struct link *link, struct identity *ide
 	bool busy = link_has_requests(link);
 	struct retired *d;
 
-	if (!busy && (!link_is_ready(link) || l->dead)) {
+	if (!busy && !link_is_ready(link)) {
 		link_free(link);
 		return;
 	}

@@ -96,9 +96,9 @@ void session_end(struct session *s)
 		l->n_open--;
 	TAILQ_REMOVE(&l->sessions, s, in_sessions);
 	l->n_sessions--;
-	stream_close(&s->stream, false);
-	TAILQ_INSERT_TAIL(&l->gateway->graveyard, s, in_sessions);
-	event_active(l->gateway->undertaker, EV_TIMEOUT, 0);
+	if (!s->eof || stream_backlog_bytes(&s->stream) > 0 || l->holder.n_holds == 0)
+		stream_close(&s->stream, false);
+	gateway_take_session(l->gateway, s);
 	if (l->accept_again_usec != USEC_NEVER)
 		listener_arm(l, 0);
 	listener_changed(l);

@@ -4,6 +4,8 @@
  * list (by reaping them): so the kernel's list of children, and waitid(2) for who of them has ended, is all that
  * tells whether a tree lives. kill(-pgid, 0) does not: a group whose only member is a zombie answers it too.
  */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(t) ((t)->refused = true)
 #include "process/tree.h"
 
 #include <dirent.h>
@@ -14,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -26,6 +29,7 @@ struct pids {
 };
 
 static bool pretend_no_children;
+static struct tree *announced; /* by pgid */
 
 void tree_pretend_no_children(bool yes)
 {
@@ -58,19 +62,18 @@ static bool is_number(const char *s)
 }
 
 /* "4711 4712 ", in as many pieces as the kernel likes. */
-static int read_children(const char *path, struct pids *pids)
+static int read_children_fd(int fd, struct pids *pids)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	char buffer[2048];
+	off_t offset = 0;
 	pid_t pid = 0;
 	ssize_t n;
 	int r = 0;
 
-	if (fd < 0)
-		return -errno;
-	while (r == 0 && (n = read(fd, buffer, sizeof(buffer))) != 0) {
+	while (r == 0 && (n = pread(fd, buffer, sizeof(buffer), offset)) != 0) {
 		if (n < 0)
 			return -errno;
+		offset += n;
 		for (const char *p = buffer; r == 0 && p < buffer + n; p++) {
 			if (*p >= '0' && *p <= '9') {
 				pid = pid * 10 + (*p - '0');
@@ -83,6 +86,29 @@ static int read_children(const char *path, struct pids *pids)
 	if (r == 0 && pid > 0)
 		r = pids_add(pids, pid);
 	return r;
+}
+
+static int read_children(const char *path, struct pids *pids)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : read_children_fd(fd, pids);
+}
+
+/* The file stays open: to open it takes ten times as long as to read it, between a worker's death and its FAILs. */
+static int read_own_children(struct pids *pids)
+{
+	static int fd = -EBADF;
+	static pid_t owner; /* a forked process has the same fd, of its parent's file */
+	pid_t pid = getpid();
+
+	if (owner != pid) {
+		fd = close_fd(fd);
+		fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return -errno;
+		owner = pid;
+	}
+	return read_children_fd(fd, pids);
 }
 
 /* A child belongs to the thread that forked it, an orphan to any. */
@@ -161,7 +187,7 @@ static int own_children(struct pids *pids)
 
 	/* The main thread has all of them, unless others fork. */
 	if (!pretend_no_children && syscall(SYS_gettid) == getpid()) {
-		r = read_children("/proc/thread-self/children", pids);
+		r = read_own_children(pids);
 		if (r != -ENOENT)
 			return r;
 	}
@@ -234,6 +260,30 @@ bool tree_contains(const struct tree *t, pid_t pid)
 	return has_mark(pid, t->mark);
 }
 
+void tree_announce(struct tree *t)
+{
+	if (t->announced || t->pgid <= 0)
+		return;
+	t->refused = false;
+	HASH_ADD_INT(announced, pgid, t);
+	t->announced = !t->refused; /* for want of memory the others read on */
+}
+
+void tree_withdraw(struct tree *t)
+{
+	if (t->announced)
+		HASH_DEL(announced, t);
+	t->announced = false;
+}
+
+static bool is_first_of_another(const struct tree *t, pid_t pid)
+{
+	const struct tree *found;
+
+	HASH_FIND_INT(announced, &pid, found);
+	return found && found != t;
+}
+
 int tree_is_alive(const struct tree *t, pid_t except)
 {
 	_cleanup_pids_ struct pids children = {.n = 0};
@@ -243,7 +293,7 @@ int tree_is_alive(const struct tree *t, pid_t except)
 		return r;
 	for (size_t i = 0; i < children.n; i++) {
 		pid_t pid = children.p[i];
-		if (pid != except && is_child_alive(pid) && tree_contains(t, pid))
+		if (pid != except && !is_first_of_another(t, pid) && is_child_alive(pid) && tree_contains(t, pid))
 			return 1;
 	}
 	return 0;
@@ -259,6 +309,8 @@ static int list_tree(const struct tree *t, struct pids *pids, bool *ret_group_is
 	*ret_group_is_ours = false;
 	for (size_t i = 0; r == 0 && i < children.n; i++) {
 		pid_t pid = children.p[i];
+		if (is_first_of_another(t, pid))
+			continue;
 		if (getpgid(pid) == t->pgid)
 			*ret_group_is_ours = true;
 		if (is_child_alive(pid) && tree_contains(t, pid))
@@ -287,6 +339,17 @@ int tree_kill(const struct tree *t, int signal)
 	return killed;
 }
 
+/* Without a descriptor, of which there may be none left when many connect at once. The directory belongs to the
+ * effective user, dumpable or not (unlike the files in it; proc(5)). */
+static bool has_effective_uid(pid_t pid, uid_t uid)
+{
+	char path[40];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d", pid);
+	return stat(path, &st) == 0 && st.st_uid == uid;
+}
+
 /* "Uid:\treal\teffective\t…" of a process that is no zombie. */
 static bool has_uid(pid_t pid, uid_t uid)
 {
@@ -313,7 +376,7 @@ bool tree_has_uid(const struct tree *t, uid_t uid)
 	bool group_is_ours;
 
 	/* Mostly the first process itself. */
-	if (is_child_alive(t->pgid) && has_uid(t->pgid, uid))
+	if (is_child_alive(t->pgid) && (has_effective_uid(t->pgid, uid) || has_uid(t->pgid, uid)))
 		return true;
 	if (list_tree(t, &pids, &group_is_ours) < 0)
 		return false;

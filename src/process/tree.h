@@ -10,6 +10,7 @@
 #include "base/macro.h"
 #include <stdbool.h>
 #include <sys/types.h>
+#include <uthash.h>
 
 #define TREE_VARIABLE "CHARGEHAND_WORKER"
 
@@ -18,7 +19,16 @@ int tree_become_subreaper(void) _must_check_;
 struct tree {
 	pid_t pgid;       /* of the first process: its pid */
 	const char *mark; /* value of CHARGEHAND_WORKER; borrowed */
+
+	/* private */
+	bool announced, refused;
+	UT_hash_handle hh;
 };
+
+/* Optional: the first process is a child of ours and not reaped, so it is nobody else's orphan, and the other trees
+ * need not read its environment to see that. To be withdrawn before it is reaped. */
+void tree_announce(struct tree *t);
+void tree_withdraw(struct tree *t);
 
 /* 1 when a process of the tree other than `except` (0 for none) still lives: a child of ours in the process group or
  * session, or one that carries the mark; 0 when not; -errno. Zombies do not live. `except` may be a zombie that is

@@ -7,22 +7,12 @@
 #include "base/fileio.h"
 #include "base/log.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 /* linux/sched.h of the kernel itself; not in the headers for programs */
 #define PF_EXITING 0x00000004U
-
-static bool door_refuse(struct worker *w, const struct sockaddr_in *peer, uid_t uid)
-{
-	if (!w->stranger_told)
-		log_warning("%s: a connection from port %u, uid %u, is refused: it is none of its processes", w->name,
-			    ntohs(peer->sin_port), uid);
-	w->stranger_told = true;
-	return false;
-}
 
 /* A process closes its sockets first and can be waited for a moment later; between the two it says so in its flags. */
 static bool door_worker_is_dying(const struct worker *w)
@@ -59,7 +49,7 @@ static bool door_on_peer(void *worker, const struct sockaddr_in *peer, const str
 	/* Dead before it was accepted: what it said still counts if its worker dies, too (P2). */
 	if (r == -ENOENT || info.orphaned)
 		return door_worker_is_dying(w);
-	return family_has_peer(&w->family, &info) || door_refuse(w, peer, info.uid);
+	return family_has_peer(&w->family, &info);
 }
 
 static void door_on_hello(void *worker, const struct hello *hello)

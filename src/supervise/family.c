@@ -30,6 +30,7 @@ int family_done(struct family *f)
 	int r;
 
 	family_unwatch(f);
+	tree_withdraw(&f->tree);
 	r = cgroup_leaf_remove(f->leaf);
 	if (r < 0)
 		cgroup_leaf_free(f->leaf);

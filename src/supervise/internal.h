@@ -41,7 +41,6 @@ struct worker {
 	usec_t stop_usec;            /* SIGTERM was sent */
 	usec_t deadline_usec;        /* of the whole stop, or of lingering */
 	usec_t sessions_gone_usec;   /* lingering: since when no session is open; 0 while one is */
-	bool stranger_told, alarm_told;
 
 	struct death_evidence evidence;
 	struct cgroup_events baseline;

@@ -124,8 +124,9 @@ static int worker_spawn(struct worker *w, struct start_failure *failure)
 	}
 	w->pidfd = spawned.pidfd;
 	w->family.pid = w->family.tree.pgid = spawned.pid;
+	tree_announce(&w->family.tree);
 	if (event_assign(&w->pidfd_event, shop->base, w->pidfd, EV_READ | EV_PERSIST, worker_on_pidfd, w) < 0 ||
-	    event_add(&w->pidfd_event, NULL) < 0)
+	    event_priority_set(&w->pidfd_event, 0) < 0 || event_add(&w->pidfd_event, NULL) < 0)
 		return -ENOMEM;
 	return 0;
 }

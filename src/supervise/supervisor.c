@@ -207,7 +207,8 @@ static int supervisor_new_base(struct supervisor *s)
 	(void)event_config_set_flag(c, EVENT_BASE_FLAG_NOLOCK);
 	s->shop.base = event_base_new_with_config(c);
 	event_config_free(c);
-	return s->shop.base ? 0 : -ENOMEM;
+	/* A death goes before everything else that the same turn brings: see start.c. */
+	return s->shop.base && event_base_priority_init(s->shop.base, 2) == 0 ? 0 : -ENOMEM;
 }
 
 static int supervisor_new_timers(struct supervisor *s)
@@ -255,6 +256,7 @@ static void supervisor_open_optional(struct supervisor *s)
 	r = tree_become_subreaper();
 	if (r < 0)
 		(void)log_warning_errno(r, "Orphans of workers cannot be followed: %m");
+	(void)tree_is_alive(&(struct tree){ .mark = "" }, 0); /* what it opens is open before the first death */
 	r = peer_lookup_new(&s->shop.peers);
 	if (r < 0)
 		(void)log_warning_errno(r, "It cannot be told who connects to a worker's listener: %m");

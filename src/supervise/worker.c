@@ -317,15 +317,16 @@ void worker_check_end(struct worker *w)
 	if (r < 0) /* somebody else has reaped it: how it ended is not known */
 		exit = (struct exit_info){ .pid = w->family.pid, .code = CLD_KILLED, .status = SIGKILL };
 	w->ended = true;
-	event_del(&w->pidfd_event);
 	if (!was_known)
 		worker_gather_evidence(w, &exit);
 	worker_handle(w, !was_known && worker_may_linger(w) ? WORKER_EVENT_ENDED_HOLDING : WORKER_EVENT_ENDED);
 
 	/* Not before the family was looked at and killed: until now its pid was its own. */
+	tree_withdraw(&w->family.tree);
 	r = reap_pidfd(w->pidfd, &exit);
 	if (r == 0)
 		w->evidence.exit.max_rss_bytes = exit.max_rss_bytes;
+	event_del(&w->pidfd_event);
 	w->pidfd = close_fd(w->pidfd);
 	if (was_known)
 		return;

@@ -320,11 +320,12 @@ class Stderr(Case):
         self.assertEqual(backtrace[0], "a line")
 
     def test_it_passes_on_unchanged(self):
-        data = bytes(range(256)) * 1000 + b"without a line end"
+        data = bytes(range(256)) * 900 + b"without a line end"
         with open(self.flag, "wb") as f:
             f.write(data)
         read, write = os.pipe()
-        c = self.chargehand(self.server(), "sh", "-c", f"cat {self.flag} >&2", options=["--restart", "never"], stderr=write)
+        c = self.chargehand(self.server(), "sh", "-c", f"cat {self.flag} >&2", stderr=write,
+                            options=["--restart", "never", "--log-level", "error"])
         os.close(write)
         seen = b""
         while chunk := os.read(read, 65536):
