@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * A non-blocking TCP socket in the event loop: read when asked, written at once, and what the kernel does not take is kept
- * in a backlog that is written as soon as it does. Used by sessions and links alike; knows nothing of Faktory.
+ * A non-blocking TCP socket in the event loop: read when asked, written at once, and what the kernel does not take is
+ * kept in a backlog that is written as soon as it does. Used by sessions and links alike; knows nothing of Faktory.
  *
  * The read event stays registered and the write event exists only while there is a backlog, so a command that passes
- * costs one recv(2) and one send(2), and an idle stream a few hundred bytes. (bufferevents ask FIONREAD before each read and
- * change the epoll set around each write.)
+ * costs one recv(2) and one send(2), and an idle stream a few hundred bytes. (bufferevents ask FIONREAD before each
+ * read and change the epoll set around each write.)
  *
  * Callbacks come from the event loop only, never out of stream_write(). The owner embeds the struct and finds itself by
  * container_of(); it may close the stream and free itself in a callback.
@@ -65,7 +65,7 @@ size_t stream_backlog_bytes(const struct stream *s);
 void stream_pause(struct stream *s);
 int stream_resume(struct stream *s);
 
-/* Closes; with reset the connection ends in RST (SO_LINGER 0), which recalls bytes that were not sent yet (hazards 16). */
+/* Closes; with reset in RST (SO_LINGER 0), which recalls bytes that were not sent yet (hazards 16). */
 void stream_close(struct stream *s, bool reset);
 
 #endif

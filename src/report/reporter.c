@@ -21,8 +21,8 @@
 /* Reports are joined into writes of this size: a system call for each would cost more than the report. */
 #define OUT_BYTES ((size_t)64 * 1024)
 
-/* Reports sent and not answered. A busy server took 1.5 s for 1000 FAILs: two thousand are answered within the margin that
- * LEDGER_FAIL_MARGIN_USEC leaves, and what cannot be is not on its way but still here, where it can be dropped. */
+/* Reports sent and not answered. A busy server took 1.5 s for 1000 FAILs: two thousand are answered within the margin
+ * that LEDGER_FAIL_MARGIN_USEC leaves, and what cannot be is not on its way but still here, where it can be dropped. */
 #define FLYING_MAX 2000
 
 /* A FAIL without an answer so long after the last moment to send it is recalled by resetting the connection. A second
@@ -82,11 +82,8 @@ struct reporter {
 const char *report_outcome_to_string(enum report_outcome outcome)
 {
 	static const char *const names[] = {
-		[REPORT_SETTLED] = "settled",
-		[REPORT_NOT_FOUND] = "not found",
-		[REPORT_TOO_LATE] = "too late",
-		[REPORT_REFUSED] = "refused",
-		[REPORT_HALF_DONE] = "half done",
+		[REPORT_SETTLED] = "settled", [REPORT_NOT_FOUND] = "not found", [REPORT_TOO_LATE] = "too late",
+		[REPORT_REFUSED] = "refused", [REPORT_HALF_DONE] = "half done",
 	};
 	static_assert(ARRAY_SIZE(names) == _REPORT_OUTCOME_MAX, "each outcome has a name");
 
@@ -211,7 +208,7 @@ static void out_flush(struct reporter *r, struct out *out)
 	out->n = 0;
 }
 
-/* The link learns of the requests first and gets their bytes together afterwards: the replies come in the same order. */
+/* The link learns of the requests first and gets their bytes together afterwards: the order is the same. */
 static void reporter_send_one(struct reporter *r, struct report *p, usec_t now, struct out *out)
 {
 	const char *bytes = p->line;
@@ -311,8 +308,8 @@ static void reporter_log_loss(struct reporter *r, const char *why)
 	if (password && !r->password_told)
 		log_error("The server %s refuses the password.", r->address);
 	else if (!password && r->lost_usec == 0)
-		log_warning("The server %s %s: %s. It will be tried again until it answers; %zu reports wait.", r->address,
-			    r->ever_ready ? "is lost" : "cannot be reached", why, r->n_reports);
+		log_warning("The server %s %s: %s. It will be tried again until it answers; %zu reports wait.",
+			    r->address, r->ever_ready ? "is lost" : "cannot be reached", why, r->n_reports);
 	r->password_told = r->password_told || password;
 	if (r->lost_usec == 0)
 		r->lost_usec = clock_now_usec();
@@ -332,7 +329,7 @@ static usec_t reporter_next_recall_usec(const struct reporter *r)
 	usec_t earliest = USEC_NEVER;
 	const struct report *p;
 
-	TAILQ_FOREACH(p, &r->flying, next)
+	TAILQ_FOREACH (p, &r->flying, next)
 		if (kind_is_fail(p->kind))
 			earliest = MIN(earliest, usec_add(hold_fail_until_usec(p->hold), RECALL_AFTER_USEC));
 	return earliest;
@@ -410,7 +407,7 @@ static void reporter_on_reply(struct link *l, struct link_request *request, cons
 	else if (part->kind == PART_PUSHB)
 		reporter_on_verdict(r, p, verdict_of_pushb(reply->resp, reply->bytes, reply->n_bytes, text), text);
 	else if (p->kind == REPORT_RETURN)
-		/* Whatever it says, the ACK is not sent again: the job is in its queue by now, perhaps with somebody. */
+		/* Whatever it says, it is not repeated: the job is in its queue by now, perhaps with somebody. */
 		p->ack_answered = true;
 	else if (p->kind == REPORT_WORKER_ACK)
 		reporter_on_verdict(r, p, verdict_of_ack(reply->resp, text), text);
@@ -502,8 +499,8 @@ static int reporter_make_hello(struct hello *ret)
 	for (char *c = host; *c; c++)
 		if (*c <= ' ' || *c > '~' || *c == '"' || *c == '\\')
 			*c = '?';
-	n = snprintf(json, sizeof(json), "{\"hostname\":\"%s\",\"pid\":%ld,\"labels\":[\"chargehand-%s\"],\"v\":2}", host,
-		     (long)getpid(), PACKAGE_VERSION);
+	n = snprintf(json, sizeof(json), "{\"hostname\":\"%s\",\"pid\":%ld,\"labels\":[\"chargehand-%s\"],\"v\":2}",
+		     host, (long)getpid(), PACKAGE_VERSION);
 	return hello_parse(json, (size_t)n, ret);
 }
 

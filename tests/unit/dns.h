@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A name server of a few lines for tests: one UDP socket on 127.0.0.1 in the test's own event loop. For each question it
- * is told how to answer.
+ * A name server of a few lines for tests: one UDP socket on 127.0.0.1 in the test's own event loop. For each question
+ * it is told how to answer.
  */
 #ifndef CHARGEHAND_TESTS_DNS_H
 #define CHARGEHAND_TESTS_DNS_H
@@ -87,7 +87,8 @@ static inline void dns_start(struct dns *d, struct event_base *base)
 	cr_assert_eq(event_add(d->event, NULL), 0);
 
 	const char *tmp = getenv("TMPDIR");
-	snprintf(d->resolv_conf, sizeof(d->resolv_conf), "%.40s/resolv.XXXXXX", tmp && strlen(tmp) <= 40 ? tmp : "/tmp");
+	snprintf(d->resolv_conf, sizeof(d->resolv_conf), "%.40s/resolv.XXXXXX",
+		 tmp && strlen(tmp) <= 40 ? tmp : "/tmp");
 	fd = mkstemp(d->resolv_conf);
 	cr_assert_geq(fd, 0);
 	n = snprintf(text, sizeof(text), "nameserver 127.0.0.1:%d\nsearch invalid\n", ntohs(address.sin_port));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For tests with an event loop: it runs until a condition holds, never for a time. A condition that does not come in ten
- * seconds is a failure that names it.
+ * For tests with an event loop: it runs until a condition holds, never for a time. A condition that does not come in
+ * ten seconds is a failure that names it.
  */
 #ifndef CHARGEHAND_TESTS_LOOP_H
 #define CHARGEHAND_TESTS_LOOP_H

@@ -25,8 +25,8 @@ struct server {
 	unsigned n_connections, n_resets, n_ends;
 	char hello[512];
 
-	const char *greeting;       /* instead of the usual one */
-	const char *hello_answer;   /* instead of +OK */
+	const char *greeting;     /* instead of the usual one */
+	const char *hello_answer; /* instead of +OK */
 	/* What to answer, NULL for nothing now. */
 	const char *(*answer)(const char *line);
 };

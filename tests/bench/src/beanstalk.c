@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * beanstalk PORT N JOBS: beanstalkd puts a job back the moment the connection that reserved it ends. N times a small process
- * holds JOBS jobs on one connection and is killed; a consumer that waits for them measures from just before kill(2) until it
- * has the first and the last. Prints "FIRST LAST" in nanoseconds, one line each time.
+ * beanstalk PORT N JOBS: beanstalkd puts a job back the moment the connection that reserved it ends. N times a small
+ * process holds JOBS jobs on one connection and is killed; a consumer that waits for them measures from just before
+ * kill(2) until it has the first and the last. Prints "FIRST LAST" in nanoseconds, one line each time.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -150,7 +150,8 @@ static void clean_up(int port, int n_jobs)
 
 int main(int argc, char **argv)
 {
-	int port = argc == 4 ? atoi(argv[1]) : 0, n = argc == 4 ? atoi(argv[2]) : 0, n_jobs = argc == 4 ? atoi(argv[3]) : 0;
+	int port = argc == 4 ? atoi(argv[1]) : 0, n = argc == 4 ? atoi(argv[2]) : 0,
+	    n_jobs = argc == 4 ? atoi(argv[3]) : 0;
 
 	if (port < 1 || n < 1 || n_jobs < 1)
 		return 2;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * chain N: what the kernel alone needs from a death to its report, N times: kill(2) of a small process, its pidfd readable,
- * waitid(2), 200 bytes sent on a connection that is ready, received by another process. No program can be faster. Prints
- * nanoseconds, one a line.
+ * chain N: what the kernel alone needs from a death to its report, N times: kill(2) of a small process, its pidfd
+ * readable, waitid(2), 200 bytes sent on a connection that is ready, received by another process. No program can be
+ * faster. Prints nanoseconds, one a line.
  */
 #include <arpa/inet.h>
 #include <linux/sched.h>

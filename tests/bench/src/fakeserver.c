@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * fakeserver: as little of a Faktory server as a measurement needs, so that what is measured is what stands before it. One
- * thread, no queue: each FETCH is answered at once with a fresh job, and each jid can be settled once.
+ * fakeserver: as little of a Faktory server as a measurement needs, so that what is measured is what stands before it.
+ * One thread, no queue: each FETCH is answered at once with a fresh job, and each jid can be settled once.
  *
  * Prints "PORT n" when it is ready, and then, for each FAIL, "JID NANOSECONDS" (CLOCK_MONOTONIC, when it was read): not
  * before everything has been read, for a write in between would be part of the measurement.
  *
- * A queue's name chooses the job: "s300" has 300 bytes, "s1000000" a million; "empty" is answered with nil after two seconds.
+ * A queue's name chooses the job: "s300" has 300 bytes, "s1000000" a million; "empty" is answered with nil after two
+ * seconds.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -57,7 +58,7 @@ static size_t n_words;
 static struct stamp {
 	char jid[JID_BYTES];
 	int64_t at;
-} *stamps;
+} * stamps;
 static size_t n_stamps, stamps_size;
 
 static void die(const char *what)
@@ -150,7 +151,8 @@ static void fetch(struct connection *c, const char *queue, size_t bytes)
 	}
 	unsettled[id / 64] |= 1ULL << (id % 64);
 
-	n = snprintf(head, sizeof(head), "{\"jid\":\"benchjob%016llx\",\"queue\":\"%.*s\",\"jobtype\":\"bench\",\"args\":[\"",
+	n = snprintf(head, sizeof(head),
+		     "{\"jid\":\"benchjob%016llx\",\"queue\":\"%.*s\",\"jobtype\":\"bench\",\"args\":[\"",
 		     (unsigned long long)id, (int)name_bytes, queue);
 	fixed = (size_t)n + sizeof(tail) - 3;
 	fill = size > fixed ? size - fixed : 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * hold N: a worker that fetches N jobs, says "PID N" on standard output, and waits to be killed. As small as a process can
- * be, so that its own end takes the kernel no time.
+ * hold N: a worker that fetches N jobs, says "PID N" on standard output, and waits to be killed. As small as a process
+ * can be, so that its own end takes the kernel no time.
  */
 #include <arpa/inet.h>
 #include <stdint.h>
@@ -66,7 +66,8 @@ int main(int argc, char **argv)
 	}
 	until(fd, "+HI", 1);
 	say(fd, text,
-	    snprintf(text, sizeof(text), "HELLO {\"hostname\":\"bench\",\"wid\":\"hold-%d\",\"pid\":%d,\"labels\":[],\"v\":2}\r\n",
+	    snprintf(text, sizeof(text),
+		     "HELLO {\"hostname\":\"bench\",\"wid\":\"hold-%d\",\"pid\":%d,\"labels\":[],\"v\":2}\r\n",
 		     (int)getpid(), (int)getpid()));
 	until(fd, "+OK", 1);
 	for (int i = 0; i < n; i++) {

@@ -314,8 +314,8 @@ static uint64_t start_paused(struct connection *connections, int n)
 static void print_latency(FILE *f, const char *name, const struct histogram *h)
 {
 	if (h->n > 0)
-		fprintf(f, ",\"%s\":{\"n\":%llu,\"p50\":%.1f,\"p99\":%.1f,\"max\":%.1f}", name, (unsigned long long)h->n,
-			percentile(h, 0.5), percentile(h, 0.99), (double)h->max / 1000.0);
+		fprintf(f, ",\"%s\":{\"n\":%llu,\"p50\":%.1f,\"p99\":%.1f,\"max\":%.1f}", name,
+			(unsigned long long)h->n, percentile(h, 0.5), percentile(h, 0.99), (double)h->max / 1000.0);
 }
 
 int main(int argc, char **argv)
@@ -332,15 +332,32 @@ int main(int argc, char **argv)
 
 	while ((option = getopt(argc, argv, "m:c:d:w:q:g:P:o:")) != -1)
 		switch (option) {
-		case 'm': mode = optarg; break;
-		case 'c': n = atoi(optarg); break;
-		case 'd': seconds = atof(optarg); break;
-		case 'w': warm_up = atof(optarg); break;
-		case 'q': queue = optarg; break;
-		case 'g': gap_nsec = (uint64_t)(atof(optarg) * 1000); break;
-		case 'P': pid = optarg; break;
-		case 'o': out = optarg; break;
-		default: return 2;
+		case 'm':
+			mode = optarg;
+			break;
+		case 'c':
+			n = atoi(optarg);
+			break;
+		case 'd':
+			seconds = atof(optarg);
+			break;
+		case 'w':
+			warm_up = atof(optarg);
+			break;
+		case 'q':
+			queue = optarg;
+			break;
+		case 'g':
+			gap_nsec = (uint64_t)(atof(optarg) * 1000);
+			break;
+		case 'P':
+			pid = optarg;
+			break;
+		case 'o':
+			out = optarg;
+			break;
+		default:
+			return 2;
 		}
 	target = optind < argc ? argv[optind] : getenv("FAKTORY_URL");
 	if (!target || !strrchr(target, ':')) {
@@ -352,7 +369,8 @@ int main(int argc, char **argv)
 	snprintf(hello, sizeof(hello),
 		 "HELLO {\"hostname\":\"bench\",\"wid\":\"bench-%08d\",\"pid\":%d,\"labels\":[\"bench\"],\"v\":2}\r\n",
 		 (int)getpid(), (int)getpid());
-	snprintf(beat, sizeof(beat), "BEAT {\"wid\":\"bench-%08d\",\"rss_kb\":123456,\"pad\":\"xxxx\"}\r\n", (int)getpid());
+	snprintf(beat, sizeof(beat), "BEAT {\"wid\":\"bench-%08d\",\"rss_kb\":123456,\"pad\":\"xxxx\"}\r\n",
+		 (int)getpid());
 	snprintf(fetch, sizeof(fetch), "FETCH %.100s\r\n", queue);
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
@@ -402,8 +420,7 @@ int main(int argc, char **argv)
 		uint64_t next = n_pausing > 0 ? start_paused(connections, n) : 0;
 
 		if (next > 0) {
-			struct itimerspec it = {
-				.it_value = {(time_t)(next / 1000000000U), (long)(next % 1000000000U)}};
+			struct itimerspec it = {.it_value = {(time_t)(next / 1000000000U), (long)(next % 1000000000U)}};
 			timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &it, NULL);
 		}
 	}

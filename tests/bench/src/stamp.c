@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * stamp FILE: appends "PID NANOSECONDS" (CLOCK_MONOTONIC) as the first thing that it does, and waits to be killed. FILE may be
- * a FIFO. With "none" it only waits.
+ * stamp FILE: appends "PID NANOSECONDS" (CLOCK_MONOTONIC) as the first thing that it does, and waits to be killed. FILE
+ * may be a FIFO. With "none" it only waits.
  */
 #include <fcntl.h>
 #include <stdio.h>
