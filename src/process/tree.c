@@ -299,6 +299,17 @@ int tree_is_alive(const struct tree *t, pid_t except)
 	return 0;
 }
 
+int tree_each_orphan(int (*callback)(pid_t pid, void *userdata), void *userdata)
+{
+	_cleanup_pids_ struct pids children = {.n = 0};
+	int r = own_children(&children);
+
+	for (size_t i = 0; r == 0 && i < children.n; i++)
+		if (!is_first_of_another(NULL, children.p[i]) && is_child_alive(children.p[i]))
+			r = callback(children.p[i], userdata);
+	return r;
+}
+
 /* The children of ours that live and belong to the tree, and everything below them. *ret_group_is_ours: a child of
  * ours, or its zombie, is in the process group, so that the number means nobody else's. */
 static int list_tree(const struct tree *t, struct pids *pids, bool *ret_group_is_ours)

@@ -62,6 +62,7 @@ void worker_arm(struct worker *w, usec_t usec); /* the state's timer, from now *
 
 /* undertaker.c */
 size_t undertaker_n_held(const struct worker *w);
+size_t undertaker_n_held_by(const struct worker *w, pid_t pid);
 void undertaker_fail_all(struct worker *w);                   /* of a dead worker */
 void undertaker_fail_one(struct worker *w, struct hold *hold);
 void undertaker_fail_member(struct worker *w, pid_t pid);     /* of a process that died alone */

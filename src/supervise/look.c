@@ -29,8 +29,12 @@ static void look_at_members(struct worker *w)
 		if (!member->dead || (w->family.leaf && listener_n_sessions_of(w->listener, member->pid) > 0))
 			continue;
 		if (w->family.leaf && !w->ended) {
+			if (undertaker_n_held_by(w, member->pid) > 0 &&
+			    members_kill_new_orphans(&w->members, &w->family) > 0)
+				continue; /* their ends come as SIGCHLD */
 			look_rebase_memory(w);
 			undertaker_fail_member(w, member->pid);
+			members_note_orphans(&w->members, &w->family);
 		}
 		member_free(member);
 	}

@@ -71,7 +71,54 @@ bool members_add(struct members *m, const struct family *f, pid_t pid)
 	(void)TAKE_FD(pidfd);
 	LIST_INSERT_HEAD(&m->list, member, entry);
 	m->n++;
+	if (f->leaf)
+		members_note_orphans(m, f);
 	return true;
+}
+
+struct orphan_search {
+	struct members *members;
+	const struct family *family;
+	unsigned n_killed;
+};
+
+static int note_orphan(pid_t pid, void *userdata)
+{
+	struct orphan_search *s = userdata;
+	struct members *m = s->members;
+
+	if (family_has_pid(s->family, pid))
+		m->orphans[m->n_orphans++] = pid;
+	return m->n_orphans == ORPHANS_KNOWN_MAX;
+}
+
+void members_note_orphans(struct members *m, const struct family *f)
+{
+	struct orphan_search s = { .members = m, .family = f };
+
+	m->n_orphans = 0;
+	(void)tree_each_orphan(note_orphan, &s);
+}
+
+static int kill_new_orphan(pid_t pid, void *userdata)
+{
+	struct orphan_search *s = userdata;
+
+	for (unsigned i = 0; i < s->members->n_orphans; i++)
+		if (s->members->orphans[i] == pid)
+			return 0;
+	/* A child of ours that is not reaped: its pid is its own. */
+	if (s->members->n_orphans < ORPHANS_KNOWN_MAX && family_has_pid(s->family, pid) && kill(pid, SIGKILL) == 0)
+		s->n_killed++;
+	return 0;
+}
+
+unsigned members_kill_new_orphans(struct members *m, const struct family *f)
+{
+	struct orphan_search s = { .members = m, .family = f };
+
+	(void)tree_each_orphan(kill_new_orphan, &s);
+	return s.n_killed;
 }
 
 unsigned members_n_alive(const struct members *m)

@@ -26,12 +26,17 @@ struct member {
 	LIST_ENTRY(member) entry;
 };
 
+/* Orphans of a worker beyond this many are taken for old ones. */
+#define ORPHANS_KNOWN_MAX 64
+
 struct members {
 	LIST_HEAD(, member) list;
 	unsigned n;
 	struct event_base *base;
 	void (*callback)(void *userdata); /* one of them has died: from the loop */
 	void *userdata;
+	pid_t orphans[ORPHANS_KNOWN_MAX]; /* that were there before a member died: daemons of the worker's */
+	unsigned n_orphans;
 };
 
 void members_init(struct members *m, struct event_base *base, void (*callback)(void *userdata), void *userdata);
@@ -39,6 +44,12 @@ void members_done(struct members *m);
 
 /* A HELLO named the pid. True when it is (or has become) a member. */
 bool members_add(struct members *m, const struct family *f, pid_t pid);
+
+/* SIGKILL to the processes of the leaf that became orphans since the last HELLO or the last death that was dealt with: a
+ * member that has died leaves its children so, and they might still finish its jobs (hazards 12). How many there were. */
+unsigned members_kill_new_orphans(struct members *m, const struct family *f);
+/* Those that are there now are to be left alone. */
+void members_note_orphans(struct members *m, const struct family *f);
 
 unsigned members_n_alive(const struct members *m);
 

@@ -23,6 +23,16 @@ size_t undertaker_n_held(const struct worker *w)
 	return n;
 }
 
+size_t undertaker_n_held_by(const struct worker *w, pid_t pid)
+{
+	const struct hold *h;
+	size_t n = 0;
+
+	LIST_FOREACH(h, &listener_holder(w->listener)->holds, in_holder)
+		n += h->state == HOLD_HELD && h->pid == pid;
+	return n;
+}
+
 static void log_not_failed(const struct worker *w, const struct hold *hold, int error)
 {
 	char jid[JID_SHOW_MAX];
@@ -106,12 +116,10 @@ void undertaker_fail_member(struct worker *w, pid_t pid)
 	struct certificate c = { .known = false };
 	char message[FAIL_MESSAGE_MAX + 1], held[FORMAT_DURATION_MAX];
 	usec_t now = clock_now_usec();
+	size_t n = undertaker_n_held_by(w, pid);
 	struct hold *hold, *next;
-	size_t n = 0;
 	int r;
 
-	LIST_FOREACH(hold, &listener_holder(w->listener)->holds, in_holder)
-		n += hold->state == HOLD_HELD && hold->pid == pid;
 	if (n == 0)
 		return;
 	/* Its parent has its status; what is known here is that it is gone. */

@@ -267,6 +267,38 @@ class Members(Case):
 class Leaves(Case):
     leaf = True
 
+    def test_what_a_dead_member_leaves_dies_before_its_jobs_are_failed(self):
+        """A grandchild without a session could still finish the job. A daemon that was there before is left alone."""
+        s = self.server()
+        jid, = self.push(s)
+        log = os.path.join(os.environ["TMPDIR"], new_jid())
+        c = self.start(s, "orphan {hold}; hello; fork {@b hello; @b fetch Q; fork {@b close; hold}; @b close; sleep 0.3; kill KILL}; hold",
+                       env={"SCRIPT_LOG": log})
+        s.wait_jid(jid, "retries")
+        self.assertRegex(self.failed(s, jid)["message"], "^process .* died")
+        held = [e["pid"] for e in scripted.read_log(log) if e.get("what") == "hold"]
+        self.assertEqual(len(held), 3)  # the daemon, the grandchild, the master
+        self.assertEqual(sorted(pid for pid in held if is_alive(pid)), sorted(self.directory.pids()))
+        self.assertEqual(len(self.directory.pids()), 2)
+
+    def test_somebody_outside_keeps_a_session_open(self):
+        """Hazards 21: a process that has left the leaf is not waited for for ever."""
+        s = self.server()
+        jid, = self.push(s)
+        c = self.start(s, "hello; fetch Q; fork {hold}; hold", "--restart", "never")
+        wait_until(lambda: len(self.directory.pids()) == 2 and s.find(jid)[0] == "working", what="two processes")
+        first = int(re.search(r"started \(pid (\d+)\)", c.log())[1])
+        outside, = [pid for pid in self.directory.pids() if pid != first]
+        other = os.path.join(self.directory.path, "outside")
+        os.mkdir(other)
+        with open(os.path.join(other, "cgroup.procs"), "w") as f:
+            f.write(str(outside))
+        os.kill(first, signal.SIGKILL)
+        s.wait_jid(jid, "retries")
+        c.wait_log("something still has its connections open")
+        self.assertEqual(c.wait(), 137)
+        self.assertTrue(is_alive(outside))
+
     def test_leaves_are_removed_and_every_life_has_its_own(self):
         s = self.server()
         c = self.start(s, "hello; hold", "--healthy", "0")
