@@ -81,7 +81,8 @@ static void answer_untracked(const struct listener *l, const struct job *job)
 static void answer_deliver(struct session *s, struct hold *h, const char *body, size_t body_bytes)
 {
 	if (s->stream.error) {
-		answer_stray(s->listener, h, body, body_bytes);
+		if (h->state == HOLD_HELD)
+			answer_stray(s->listener, h, body, body_bytes);
 		return;
 	}
 	if (stream_backlog_bytes(&s->stream) == 0)
@@ -178,7 +179,9 @@ static void answer_long_job(struct request *r, struct session *s, const struct l
 		j->hold->received_usec = clock_now_usec();
 		ledger_update(j->hold, &j->scan.job);
 		if (!s || s->eof || l->dead) {
-			answer_stray(l, j->hold, NULL, 0);
+			/* Its worker may have died meanwhile, and the job with it: then it is being FAILed. */
+			if (j->hold->state == HOLD_HELD)
+				answer_stray(l, j->hold, NULL, 0);
 			return;
 		}
 	} else if (reply->last)
