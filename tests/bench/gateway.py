@@ -100,6 +100,8 @@ class Wrapped:
         p = self.chargehand.start(self.server, ["sh", "-c", script], ["--restart", "never", "--name", "bench"], cpus=cpus)
         p.wait(60)
         stop(p)
+        if p.returncode != 0:
+            raise Failed(f"chargehand has ended with {p.returncode}")
         try:
             with open(out) as f:
                 return json.loads(f.read())
