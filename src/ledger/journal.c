@@ -2,9 +2,9 @@
  *
  * Which record goes into which file, and what follows when it cannot.
  *
- * A hold that does not fit makes the journal partial: what is in it stays right. An end, a first-sent time or a report that
- * does not fit, although its space was reserved, would make it wrong: it is withdrawn. Either way what is missing is kept
- * in memory, and a rewrite brings all of it to the disk again.
+ * A hold that does not fit makes the journal partial: what is in it stays right. An end, a first-sent time or a report
+ * that does not fit, although its space was reserved, would make it wrong: it is withdrawn. Either way what is missing
+ * is kept in memory, and a rewrite brings all of it to the disk again.
  */
 #include "ledger/internal.h"
 
@@ -40,12 +40,13 @@ struct record journal_header_record(const struct journal *j)
 {
 	return (struct record){
 		.type = RECORD_HEADER,
-		.header = {
-			.boot_usec = clock_now_usec(),
-			.wall_usec = clock_wall_usec(),
-			.boot_id = journal_text(j->boot_id),
-			.server = journal_text(j->server),
-		},
+		.header =
+			{
+				.boot_usec = clock_now_usec(),
+				.wall_usec = clock_wall_usec(),
+				.boot_id = journal_text(j->boot_id),
+				.server = journal_text(j->server),
+			},
 	};
 }
 
@@ -53,16 +54,17 @@ struct record journal_worker_record(const struct journal_worker *w)
 {
 	return (struct record){
 		.type = RECORD_WORKER,
-		.worker = {
-			.id = w->id,
-			.pid = w->pid,
-			.start_ticks = w->start_ticks,
-			.other_boot = w->other_boot,
-			.gone = w->gone,
-			.name = journal_text(w->name),
-			.mark = journal_text(w->mark),
-			.cgroup = journal_text(w->cgroup),
-		},
+		.worker =
+			{
+				.id = w->id,
+				.pid = w->pid,
+				.start_ticks = w->start_ticks,
+				.other_boot = w->other_boot,
+				.gone = w->gone,
+				.name = journal_text(w->name),
+				.mark = journal_text(w->mark),
+				.cgroup = journal_text(w->cgroup),
+			},
 	};
 }
 
@@ -70,13 +72,14 @@ struct record journal_sent_record(const struct journal_entry *e, enum record_ste
 {
 	return (struct record){
 		.type = RECORD_SENT,
-		.sent = {
-			.generation = e->generation,
-			.step = step,
-			.other_boot = e->sent_other_boot,
-			.boot_usec = e->sent_usec,
-			.wall_usec = e->sent_wall_usec,
-		},
+		.sent =
+			{
+				.generation = e->generation,
+				.step = step,
+				.other_boot = e->sent_other_boot,
+				.boot_usec = e->sent_usec,
+				.wall_usec = e->sent_wall_usec,
+			},
 	};
 }
 
@@ -86,7 +89,8 @@ int journal_append_to_new(struct journal *j, char *p, size_t bytes, uint32_t mor
 	int r = 0;
 
 	if (!store_has_room(s, bytes, more_holds))
-		r = store_grow(j, s, s->used + bytes + STORE_AHEAD_BYTES +
+		r = store_grow(j, s,
+			       s->used + bytes + STORE_AHEAD_BYTES +
 				       HOLD_CLAIM_BYTES * (uint64_t)(s->n_holds + more_holds));
 	if (r == 0) {
 		record_seal(p, bytes, s->salt);
@@ -104,10 +108,11 @@ int journal_append(struct journal *j, const char *p, size_t bytes, uint32_t more
 
 	if (!store_has_room(s, bytes, more_holds)) {
 		/* While it is partial the disk is asked once a second, by the rewrite. */
-		int r = j->state == JOURNAL_GOOD ?
-				store_grow(j, s, s->used + bytes + HEADER_CLAIM_BYTES +
-							 HOLD_CLAIM_BYTES * (uint64_t)(s->n_holds + more_holds)) :
-				-ENOSPC;
+		int r = j->state == JOURNAL_GOOD
+				? store_grow(j, s,
+					     s->used + bytes + HEADER_CLAIM_BYTES +
+						     HOLD_CLAIM_BYTES * (uint64_t)(s->n_holds + more_holds))
+				: -ENOSPC;
 		if (r < 0)
 			return r;
 	}
@@ -156,8 +161,8 @@ void piece_drop(struct journal *j, struct piece *p)
 	*p = (struct piece){.at = NOWHERE, .new_at = NOWHERE};
 }
 
-/* Replaces the entry's record of this kind. claimed: its space has been reserved with the hold's. Returns why it is not in
- * the file, or 0. */
+/* Replaces the entry's record of this kind. claimed: its space has been reserved with the hold's. Returns why it is not
+ * in the file, or 0. */
 static int put_piece(struct journal *j, struct journal_entry *e, struct piece *piece, char *p, size_t bytes,
 		     bool claimed)
 {
@@ -165,9 +170,9 @@ static int put_piece(struct journal *j, struct journal_entry *e, struct piece *p
 	bool is_hold = piece == &e->hold;
 	int r = -ENOENT;
 
-	if (journal_has_file(j) && (is_hold || e->in_file)) {
-		bool is_new = is_hold && !e->in_file;
-
+	/* What is not in the file stays out of it: what was said about it meanwhile is missing there as well. */
+	bool is_new = is_hold && piece->bytes == 0;
+	if (journal_has_file(j) && (is_new || e->in_file)) {
 		r = claimed ? append_claimed(j, p, bytes, &put.at) : journal_append(j, p, bytes, is_new, &put.at);
 		if (r < 0)
 			put.at = NOWHERE;
@@ -177,9 +182,8 @@ static int put_piece(struct journal *j, struct journal_entry *e, struct piece *p
 		}
 	}
 	/* What is still to be copied is copied with this; what is new is not copied. */
-	bool new_hold = is_hold && piece->bytes == 0;
-	if (j->rewrite.running && (e->in_new || new_hold) &&
-	    journal_append_to_new(j, p, bytes, new_hold, &put.new_at) == 0 && new_hold) {
+	if (j->rewrite.running && (e->in_new || is_new) &&
+	    journal_append_to_new(j, p, bytes, is_new, &put.new_at) == 0 && is_new) {
 		e->in_new = true;
 		j->rewrite.store.n_holds++;
 	}
@@ -339,4 +343,3 @@ void journal_remove(struct journal *j, struct journal_entry *e)
 		journal_free_worker(j, w);
 	journal_announce(j);
 }
-

@@ -27,6 +27,8 @@ struct ledger {
 	struct jid_entry *index;
 	uint64_t last_generation;
 	size_t n_holds;
+	const struct ledger_sink *sink;
+	void *sink_userdata;
 };
 
 /* A jid in the spelling that is compared: mostly the raw bytes themselves. */
@@ -100,10 +102,16 @@ struct ledger *ledger_free(struct ledger *l)
 		return NULL;
 	/* The last hold of an entry takes the entry with it. */
 	while (l->index)
-		ledger_settle(LIST_FIRST(&l->index->holds));
+		ledger_leave(LIST_FIRST(&l->index->holds));
 	assert(l->n_holds == 0);
 	free(l);
 	return NULL;
+}
+
+void ledger_set_sink(struct ledger *l, const struct ledger_sink *sink, void *userdata)
+{
+	l->sink = sink;
+	l->sink_userdata = userdata;
 }
 
 void holder_init(struct holder *h, const char *name)
@@ -177,38 +185,18 @@ static void hold_take_values(struct hold *h, const struct job *job)
 	h->enterprise = job->custom_has_enterprise;
 }
 
-int ledger_add(struct ledger *l, struct holder *holder, const struct job *job, usec_t fetched_usec,
-	       usec_t received_usec, struct hold **ret)
+/* What tells that the hold is there comes last: until then it can still be refused. */
+static int ledger_enter(struct ledger *l, struct holder *holder, struct hold *h, struct jid_entry *entry,
+			struct jid_entry *new_entry, const struct jid_key *k, unsigned hash)
 {
-	struct jid_entry *entry;
-	struct jid_key k;
-	struct hold *h;
-	unsigned hash;
-
-	assert(job->jid_bytes > 0);
-	jid_key_init(&k, job->jid, job->jid_bytes);
-	entry = index_find(l, &k, &hash);
-	if (entry) {
-		h = hold_new(job, &k, NULL);
-		if (!h)
+	if (new_entry) {
+		const char *key = k->p == k->decoded ? (char *)(new_entry + 1) : h->jid;
+		HASH_ADD_KEYPTR_BYHASHVALUE(hh, l->index, key, k->bytes, hash, new_entry);
+		if (new_entry->refused)
 			return -ENOMEM;
-	} else {
-		h = hold_new(job, &k, &entry);
-		if (!h)
-			return -ENOMEM;
-		const char *key = k.p == k.decoded ? (char *)(entry + 1) : h->jid;
-		HASH_ADD_KEYPTR_BYHASHVALUE(hh, l->index, key, k.bytes, hash, entry);
-		if (entry->refused) {
-			free(h);
-			return -ENOMEM;
-		}
 		hold_ref(h); /* the entry's */
+		entry = new_entry;
 	}
-
-	hold_take_values(h, job);
-	h->generation = ++l->last_generation;
-	h->fetched_usec = fetched_usec;
-	h->received_usec = received_usec;
 	h->holder = holder;
 	h->ledger = l;
 	h->entry = entry;
@@ -216,8 +204,71 @@ int ledger_add(struct ledger *l, struct holder *holder, const struct job *job, u
 	LIST_INSERT_HEAD(&holder->holds, h, in_holder);
 	holder->n_holds++;
 	l->n_holds++;
+	return 0;
+}
+
+static int ledger_new_hold(struct ledger *l, struct holder *holder, const struct job *job, const struct hold *values,
+			   struct hold **ret)
+{
+	struct jid_entry *entry, *new_entry = NULL;
+	struct jid_key k;
+	struct hold *h;
+	unsigned hash;
+	int r = 0;
+
+	assert(job->jid_bytes > 0);
+	jid_key_init(&k, job->jid, job->jid_bytes);
+	entry = index_find(l, &k, &hash);
+	h = hold_new(job, &k, entry ? NULL : &new_entry);
+	if (!h)
+		return -ENOMEM;
+	hold_take_values(h, job);
+	h->generation = ++l->last_generation;
+	h->fetched_usec = values->fetched_usec;
+	h->received_usec = values->received_usec;
+	h->sink_data = values->sink_data;
+	if (values->lease_sec > 0)
+		h->lease_sec = values->lease_sec;
+	else if (l->sink)
+		r = l->sink->add(l->sink_userdata, h, holder);
+	if (r == 0) {
+		r = ledger_enter(l, holder, h, entry, new_entry, &k, hash);
+		if (r < 0 && l->sink && h->sink_data && values->lease_sec == 0)
+			l->sink->gone(l->sink_userdata, h);
+	}
+	if (r < 0) {
+		free(h);
+		return r;
+	}
 	*ret = h;
 	return 0;
+}
+
+int ledger_add(struct ledger *l, struct holder *holder, const struct job *job, usec_t fetched_usec,
+	       usec_t received_usec, struct hold **ret)
+{
+	const struct hold values = {.fetched_usec = fetched_usec, .received_usec = received_usec};
+
+	return ledger_new_hold(l, holder, job, &values, ret);
+}
+
+int ledger_restore(struct ledger *l, struct holder *holder, const struct job *job, usec_t fetched_usec,
+		   usec_t received_usec, uint64_t lease_sec, void *sink_data, struct hold **ret)
+{
+	const struct hold values = {
+		.fetched_usec = fetched_usec,
+		.received_usec = received_usec,
+		.lease_sec = MAX(lease_sec, (uint64_t)1), /* 0 means a hold that the sink does not know */
+		.sink_data = sink_data,
+	};
+
+	return ledger_new_hold(l, holder, job, &values, ret);
+}
+
+/* NULL: nobody to tell. */
+static const struct ledger_sink *sink_of(const struct hold *h)
+{
+	return h->sink_data && h->ledger ? h->ledger->sink : NULL;
 }
 
 static void fill_text(char *text, const char *from)
@@ -234,6 +285,8 @@ void ledger_update(struct hold *h, const struct job *job)
 	hold_take_values(h, job);
 	fill_text(h->queue, job->queue);
 	fill_text(h->jobtype, job->jobtype);
+	if (sink_of(h))
+		sink_of(h)->update(h->ledger->sink_userdata, h);
 }
 
 struct hold *ledger_find(struct ledger *l, const struct holder *holder, const char *jid, size_t jid_bytes)
@@ -283,11 +336,49 @@ static void hold_enter_state(struct hold *h, enum hold_state state)
 
 void ledger_set_state(struct hold *h, enum hold_state state)
 {
+	bool refused = h->state == HOLD_SETTLING && state == HOLD_HELD;
+
 	assert(state != HOLD_GONE); /* ledger_settle() takes it out as well */
 	hold_enter_state(h, state);
+	if (refused && sink_of(h))
+		sink_of(h)->report_refused(h->ledger->sink_userdata, h);
+}
+
+void ledger_report(struct hold *h, enum report_kind kind, const char *line, size_t line_bytes, size_t ack_bytes)
+{
+	if (sink_of(h))
+		sink_of(h)->report(h->ledger->sink_userdata, h, kind, line, line ? line_bytes : 0, ack_bytes);
+}
+
+void ledger_mark_sent(struct hold *h, usec_t now)
+{
+	if (h->fail_first_usec != 0)
+		return;
+	h->fail_first_usec = now;
+	if (sink_of(h))
+		sink_of(h)->sent(h->ledger->sink_userdata, h, now);
+}
+
+void ledger_mark_ack_answered(struct hold *h)
+{
+	if (sink_of(h))
+		sink_of(h)->ack_answered(h->ledger->sink_userdata, h);
+}
+
+void ledger_barrier(struct ledger *l)
+{
+	if (l->sink)
+		l->sink->barrier(l->sink_userdata);
 }
 
 void ledger_settle(struct hold *h)
+{
+	if (sink_of(h))
+		sink_of(h)->gone(h->ledger->sink_userdata, h);
+	ledger_leave(h);
+}
+
+void ledger_leave(struct hold *h)
 {
 	struct jid_entry *entry = h->entry;
 	struct ledger *l = h->ledger;
@@ -299,6 +390,7 @@ void ledger_settle(struct hold *h)
 	LIST_REMOVE(h, in_entry);
 	h->entry = NULL;
 	h->ledger = NULL;
+	h->sink_data = NULL;
 	l->n_holds--;
 	hold_drop_body(h);
 	if (LIST_EMPTY(&entry->holds)) {

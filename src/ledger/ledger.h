@@ -7,7 +7,7 @@
  * generation, from one counter for the whole ledger; a report points at the hold that it was read for, never at "the
  * jid". Invariants:
  *   1. A hold is in the ledger's index and in its holder's list from ledger_add() until ledger_settle() or
- *      ledger_forget(), and in neither afterwards.
+ *      ledger_leave(), and in neither afterwards.
  *   2. Whoever keeps a pointer to a hold keeps a reference. A hold that has left the ledger is HOLD_GONE and stays
  *      valid until the last reference is dropped.
  *   3. The state changes through ledger_set_state() alone.
@@ -28,6 +28,7 @@
 #include "base/clock.h"
 #include "base/macro.h"
 #include "faktory/job.h"
+#include "ledger/report.h"
 #include <stdbool.h>
 #include <sys/queue.h>
 #include <sys/types.h>
@@ -72,6 +73,8 @@ struct hold {
 	bool in_transit;       /* the worker's report for it is with the reporter: a later one is answered in its stead */
 	usec_t fail_first_usec; /* when the first FAIL for it was sent, 0 never: no repetition 10 s after (hazards 1) */
 
+	void *sink_data;       /* the sink's; NULL: it knows nothing of this hold */
+
 	/* A copy of the job while a stray could still come of it, else NULL; owned by the hold (hazards 28). */
 	char *body;
 	size_t body_bytes;
@@ -94,11 +97,31 @@ struct holder {
 	const char *name; /* "mail.1"; borrowed, outlives the holder */
 	LIST_HEAD(, hold) holds;
 	size_t n_holds;
+	void *sink_data;  /* the sink's: which worker this is; set by whoever made it known there */
+};
+
+/* Whoever keeps the ledger where it outlives chargehand: told of each step before anybody else can see what follows
+ * from it. Nothing it meets is a reason to refuse a job, but want of memory. */
+struct ledger_sink {
+	/* Before the hold is in the ledger; sets h->sink_data. -ENOMEM: it is not entered. */
+	int (*add)(void *userdata, struct hold *h, const struct holder *holder);
+	/* The others are called for holds with sink_data alone. */
+	void (*update)(void *userdata, struct hold *h);
+	void (*report)(void *userdata, struct hold *h, enum report_kind kind, const char *line, size_t line_bytes,
+		       size_t ack_bytes);
+	void (*report_refused)(void *userdata, struct hold *h);
+	void (*sent)(void *userdata, struct hold *h, usec_t now);
+	void (*ack_answered)(void *userdata, struct hold *h);
+	void (*gone)(void *userdata, struct hold *h);
+	void (*barrier)(void *userdata);
 };
 
 int ledger_new(struct ledger **ret) _must_check_;
-struct ledger *ledger_free(struct ledger *l); /* forgets what is left; holders must outlive it or be empty */
+struct ledger *ledger_free(struct ledger *l); /* leaves what is left; holders must outlive it or be empty */
 DEFINE_CLEANUP(ledger, ledger_free)
+
+/* NULL: none. Holds that are in the ledger already are not told of. sink is borrowed. */
+void ledger_set_sink(struct ledger *l, const struct ledger_sink *sink, void *userdata);
 
 void holder_init(struct holder *h, const char *name);
 void holder_done(struct holder *h); /* asserts that it is empty */
@@ -110,6 +133,10 @@ size_t ledger_n_holds(const struct ledger *l);
  * -ENOMEM: nothing was entered. */
 int ledger_add(struct ledger *l, struct holder *holder, const struct job *job, usec_t fetched_usec, usec_t received_usec,
 	       struct hold **ret) _must_check_;
+
+/* Enters a hold that an earlier chargehand left, which the sink knows already. */
+int ledger_restore(struct ledger *l, struct holder *holder, const struct job *job, usec_t fetched_usec,
+		   usec_t received_usec, uint64_t lease_sec, void *sink_data, struct hold **ret) _must_check_;
 
 /* What a long reply brings after the jid (hazards 27): the hold was entered with what was known. */
 void ledger_update(struct hold *h, const struct job *job);
@@ -127,9 +154,23 @@ bool hold_is_newest(const struct hold *h);
 /* Asserts that the arrow exists in the diagram above. */
 void ledger_set_state(struct hold *h, enum hold_state state);
 
+/* For the sink alone; none of them changes the state.
+ * A report has been read, or made, and is about to go its way. line is borrowed, and may be NULL where it is not at hand.
+ * ack_bytes: REPORT_RETURN, where its second command begins. */
+void ledger_report(struct hold *h, enum report_kind kind, const char *line, size_t line_bytes, size_t ack_bytes);
+/* A FAIL is about to be sent. Sets fail_first_usec, once; to be called before the first byte goes out (hazards 1). */
+void ledger_mark_sent(struct hold *h, usec_t now);
+/* Of a return: its ACK must not be sent again. */
+void ledger_mark_ack_answered(struct hold *h);
+/* What was told so far is about to be relied on: bytes go out that follow from it. Once for any number of holds. */
+void ledger_barrier(struct ledger *l);
+
 /* The job is finished with, or can no longer be: takes it out. The pointer may be invalid afterwards unless the caller
  * has a reference. */
 void ledger_settle(struct hold *h);
+
+/* The same, but the sink is not told: chargehand ends, and the hold is left to the next one. */
+void ledger_leave(struct hold *h);
 
 struct hold *hold_ref(struct hold *h);
 struct hold *hold_unref(struct hold *h); /* returns NULL; accepts NULL */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Fields are put and taken one after the other, in the order of each type's function pair; lengths of texts stand before
- * the first text. A reader that would run over the payload's end stops and says so once, at the end.
+ * Fields are put and taken one after the other, in the order of each type's function pair; lengths of texts stand
+ * before the first text. A reader that would run over the payload's end stops and says so once, at the end.
  */
 #include "ledger/record.h"
 
@@ -33,14 +33,8 @@ static_assert(ARRAY_SIZE(kind_numbers) == _REPORT_KIND_MAX, "each kind has a num
 
 /* Bytes of the payload before its texts. */
 static const uint8_t fixed_bytes[] = {
-	[RECORD_END] = 0,
-	[RECORD_HEADER] = 24,
-	[RECORD_WORKER] = 32,
-	[RECORD_WORKER_GONE] = 8,
-	[RECORD_HOLD] = 80,
-	[RECORD_REPORT] = 24,
-	[RECORD_SENT] = 32,
-	[RECORD_GONE] = 8,
+	[RECORD_END] = 0,   [RECORD_HEADER] = 24, [RECORD_WORKER] = 32, [RECORD_WORKER_GONE] = 8,
+	[RECORD_HOLD] = 80, [RECORD_REPORT] = 24, [RECORD_SENT] = 32,   [RECORD_GONE] = 8,
 };
 static_assert(ARRAY_SIZE(fixed_bytes) == _RECORD_TYPE_MAX, "each type has a length");
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is in a journal that was found. Its records are read in order; where one cannot be read, the next good one is looked
- * for: if there is none, this was the torn end, which is cut. If there is one, something in the middle is damaged: the file
- * is put aside, and holds that were not heard of again behind the damage are doubtful, for their end may have been in it.
+ * What is in a journal that was found. Its records are read in order; where one cannot be read, the next good one is
+ * looked for: if there is none, this was the torn end, which is cut. If there is one, something in the middle is
+ * damaged: the file is put aside, and holds that were not heard of again behind the damage are doubtful, for their end
+ * may have been in it.
  */
 #include "ledger/internal.h"
 
@@ -27,7 +28,7 @@ struct replayed {
 	uint32_t hold_at, hold_bytes, report_at, report_bytes;
 	bool must_encode; /* differs from what is in the file */
 	bool before_damage;
-	bool refused;     /* by uthash, for want of memory */
+	bool refused; /* by uthash, for want of memory */
 };
 
 struct replay {
@@ -308,8 +309,8 @@ static int replay_adopt(struct replay *p, struct replayed *h, struct journal_fou
 		w->n_holds++;
 	TAILQ_INSERT_TAIL(&j->entries, e, next);
 	j->n_entries++;
-	j->live_bytes += e->hold.bytes + e->report.bytes +
-			 SENT_BYTES * ((uint64_t)e->have_sent + (uint64_t)e->ack_answered);
+	j->live_bytes +=
+		e->hold.bytes + e->report.bytes + SENT_BYTES * ((uint64_t)e->have_sent + (uint64_t)e->ack_answered);
 	*found = h->found;
 	found->entry = e;
 	found->worker = w;
@@ -371,7 +372,8 @@ static int put_aside(struct journal *j, struct journal_opening *o, enum journal_
 
 	for (unsigned i = 1; i < 1000; i++) {
 		(void)snprintf(o->aside_name, sizeof(o->aside_name), i == 1 ? "%s" : "%s.%u", names[why], i);
-		r = j->io->renameat2(j->dir_fd, JOURNAL_NAME, j->dir_fd, o->aside_name, RENAME_NOREPLACE) < 0 ? -errno : 0;
+		r = j->io->renameat2(j->dir_fd, JOURNAL_NAME, j->dir_fd, o->aside_name, RENAME_NOREPLACE) < 0 ? -errno
+													      : 0;
 		/* Where the file system cannot promise it, the directory's lock does. */
 		if (r == -EINVAL && fstatat(j->dir_fd, o->aside_name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
 			r = j->io->renameat2(j->dir_fd, JOURNAL_NAME, j->dir_fd, o->aside_name, 0) < 0 ? -errno : 0;
@@ -439,7 +441,8 @@ static int replay_file(struct replay *p, struct journal_opening *o, int fd)
 
 int journal_replay(struct journal *j, struct journal_opening *o)
 {
-	_cleanup_close_ int fd = j->io->openat(j->dir_fd, JOURNAL_NAME, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0);
+	_cleanup_close_ int fd =
+		j->io->openat(j->dir_fd, JOURNAL_NAME, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0);
 	struct replay p = {.j = j};
 	int r;
 

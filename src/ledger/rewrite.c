@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A new file with all that is live, made beside the old one: to be rid of what is not (compaction), to begin after a start,
- * and to have a whole journal again after the disk was full. The workers at once, for they are few; then the holds, some
- * in each step. A record about a hold that has been copied, or that is new, goes to both files meanwhile, so that each of
- * the two is whole at any time. The last step renames.
+ * A new file with all that is live, made beside the old one: to be rid of what is not (compaction), to begin after a
+ * start, and to have a whole journal again after the disk was full. The workers at once, for they are few; then the
+ * holds, some in each step. A record about a hold that has been copied, or that is new, goes to both files meanwhile,
+ * so that each of the two is whole at any time. The last step renames.
  */
 #include "ledger/internal.h"
 
@@ -48,7 +48,8 @@ static int collect_record(struct collector *c, const struct record *r)
 	return 0;
 }
 
-/* As it is, from memory or from the old file; checked, for a bad record would hide all behind it from the next start. */
+/* As it is, from memory or from the old file; checked, for a bad record would hide all behind it from the next start.
+ */
 static int collect_piece(struct collector *c, struct piece *piece)
 {
 	struct record r;
@@ -104,8 +105,10 @@ static int collector_flush(struct collector *c)
 
 	if (c->bytes == 0)
 		return 0;
-	r = store_has_room(s, c->bytes, 0) ? 0 : store_grow(c->j, s, s->used + c->bytes + STORE_AHEAD_BYTES +
-		HOLD_CLAIM_BYTES * (uint64_t)s->n_holds);
+	r = store_has_room(s, c->bytes, 0)
+		    ? 0
+		    : store_grow(c->j, s,
+				 s->used + c->bytes + STORE_AHEAD_BYTES + HOLD_CLAIM_BYTES * (uint64_t)s->n_holds);
 	if (r == 0)
 		r = store_append(c->j, s, c->p, c->bytes, &at);
 	c->bytes = 0;
@@ -232,8 +235,8 @@ void rewrite_abort(struct journal *j, int error)
 /* The old file stays under the new one's name where that can be had: to free it may take the kernel 10 ms. */
 static int rewrite_rename(struct journal *j, bool *ret_kept)
 {
-	*ret_kept = journal_has_file(j) && j->io->renameat2(j->dir_fd, JOURNAL_NEW_NAME, j->dir_fd, JOURNAL_NAME,
-							    RENAME_EXCHANGE) == 0;
+	*ret_kept = journal_has_file(j) &&
+		    j->io->renameat2(j->dir_fd, JOURNAL_NEW_NAME, j->dir_fd, JOURNAL_NAME, RENAME_EXCHANGE) == 0;
 	if (*ret_kept || j->io->renameat2(j->dir_fd, JOURNAL_NEW_NAME, j->dir_fd, JOURNAL_NAME, 0) == 0)
 		return 0;
 	return -errno;

@@ -71,7 +71,8 @@ int store_append(struct journal *j, struct store *s, const char *p, size_t bytes
 	int r = 0;
 
 	if (s->used + (uint64_t)bytes > s->allocated)
-		r = store_grow(j, s, s->used + (uint64_t)bytes + HEADER_CLAIM_BYTES + HOLD_CLAIM_BYTES * (uint64_t)s->n_holds);
+		r = store_grow(
+			j, s, s->used + (uint64_t)bytes + HEADER_CLAIM_BYTES + HOLD_CLAIM_BYTES * (uint64_t)s->n_holds);
 	if (r < 0)
 		return r;
 	r = write_all(j, s->fd, p, bytes, s->used, &done);
