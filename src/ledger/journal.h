@@ -4,11 +4,12 @@
  * nothing. What has been written with pwrite(2) outlives a SIGKILL at any instruction, since the kernel has it;
  * a cut of the power it outlives as far as journal_sync says.
  *
- * Cost: one pwrite(2) per record, 0.3 to 0.6 µs for 300 bytes (a mapped file would save 0.1 µs, and raise SIGBUS on a
- * full disk or NFS). Never more than two, while the file is being rewritten.
+ * Cost: one pwrite(2) per record, 0.33 µs (0.4 in the mean) for one of 300 bytes, its checksum included; a mapped file
+ * would save 0.1 µs, and raise SIGBUS on a full disk or NFS. Two of them while the file is being rewritten.
  *
  * Invariants:
- *   1. "journal" is a whole journal or is not there. It is made as "journal.new" and renamed.
+ *   1. "journal" is a whole journal or is not there. It is made as "journal.new" and renamed; the file before it takes
+ *      that name and is used again, for to free it would stop the loop for up to 10 ms.
  *   2. A hold is written only into space that is reserved (fallocate(2)), with enough more for an ACK, a first-sent time
  *      and an end of every hold that is in the file. So these can be written whatever has become of the disk.
  *   3. What can no longer be kept up to date is withdrawn: a journal that calls a finished job held would do harm at the
@@ -167,7 +168,8 @@ void journal_remove(struct journal *j, struct journal_entry *e);
 
 /* JOURNAL_SYNC_ALWAYS: to be called before what depends on the last records goes out, once for any number of them. */
 void journal_barrier(struct journal *j);
-/* Returns when to come again; USEC_NEVER: not before on_due(). At most some 0.1 ms of work. */
+/* Returns when to come again; USEC_NEVER: not before on_due(). Some 20 µs at a time, at most 0.2 ms
+ * (0.5 ms with 10,000 holds). */
 usec_t journal_work(struct journal *j, usec_t now);
 int journal_fd(const struct journal *j); /* -EBADF: none */
 
