@@ -103,9 +103,12 @@ static void check_cgroup(struct check *c)
 	if (c->config->cgroup_mode != CGROUP_PATH) {
 		tell(c, "cgroup", "none%s: workers are followed by process group and environment, limits do not work",
 		     c->config->cgroup_mode == CGROUP_AUTO ? " is used without --cgroup PATH" : "");
-		if (c->config->memory_max_bytes != CONFIG_UNLIMITED || c->config->memory_high_bytes != CONFIG_UNLIMITED ||
-		    c->config->pids_max != CONFIG_UNLIMITED || c->config->cpu_percent != 0)
-			tell(c, "limits", "ignored: they need --cgroup PATH");
+		if (c->config->memory_max_bytes != CONFIG_UNLIMITED ||
+		    c->config->memory_high_bytes != CONFIG_UNLIMITED || c->config->pids_max != CONFIG_UNLIMITED ||
+		    c->config->cpu_percent != 0) {
+			tell(c, "limits", "FAILED: they need --cgroup PATH");
+			set_status(c, CHECK_STATUS_CONFIG);
+		}
 		return;
 	}
 	r = cgroup_open_parent(c->config->cgroup_path, &fd);

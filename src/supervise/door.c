@@ -35,7 +35,7 @@ static bool door_worker_is_dying(const struct worker *w)
 static bool door_on_peer(void *worker, const struct sockaddr_in *peer, const struct sockaddr_in *local)
 {
 	struct worker *w = worker;
-	struct peer_info info = { .orphaned = true };
+	struct peer_info info = {.orphaned = true};
 	int r;
 
 	if (!w->shop->peers)

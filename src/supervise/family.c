@@ -69,7 +69,7 @@ static int compare_pid(pid_t pid, void *userdata)
 
 bool family_has_pid(const struct family *f, pid_t pid)
 {
-	struct pid_search s = { .pid = pid };
+	struct pid_search s = {.pid = pid};
 
 	if (!f->leaf)
 		return tree_contains(&f->tree, pid);
@@ -106,7 +106,7 @@ static void family_on_poll(_unused_ evutil_socket_t fd, _unused_ short events, v
 
 static int family_watch_leaf(struct family *f)
 {
-	struct epoll_event ev = { .events = EPOLLPRI };
+	struct epoll_event ev = {.events = EPOLLPRI};
 	_cleanup_close_ int fd = epoll_create1(EPOLL_CLOEXEC);
 
 	if (fd < 0 || f->leaf->events_fd < 0 || epoll_ctl(fd, EPOLL_CTL_ADD, f->leaf->events_fd, &ev) < 0)

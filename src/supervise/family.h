@@ -13,7 +13,7 @@
 #include <event2/event_struct.h>
 
 struct family {
-	pid_t pid;                /* the first process; 0 before it is started */
+	pid_t pid; /* the first process; 0 before it is started */
 	struct tree tree;
 	struct cgroup_leaf *leaf; /* owned; NULL: none */
 
@@ -21,7 +21,7 @@ struct family {
 	struct event_base *base;
 	void (*callback)(void *userdata);
 	void *userdata;
-	int epoll_fd;             /* of the leaf's events while watched, else -EBADF */
+	int epoll_fd; /* of the leaf's events while watched, else -EBADF */
 	struct event watch, poll;
 	bool watching, polling;
 	usec_t poll_usec;

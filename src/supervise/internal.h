@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What worker.c, start.c, door.c and undertaker.c share.
+ * What worker.c, start.c, end.c, look.c, door.c and undertaker.c share.
  */
 #ifndef CHARGEHAND_SUPERVISE_INTERNAL_H
 #define CHARGEHAND_SUPERVISE_INTERNAL_H
@@ -22,25 +22,26 @@ struct worker {
 	TAILQ_ENTRY(worker) entry;
 
 	enum worker_state state;
-	struct event timer;          /* what the state waits for; disarmed with it */
-	struct event look;           /* a look at the end of this turn */
+	struct event timer; /* what the state waits for; disarmed with it */
+	struct event look;  /* a look at the end of this turn */
 
 	struct family family;
 	struct members members;
-	int pidfd;                   /* -EBADF before the start and once reaped */
+	int pidfd; /* -EBADF before the start and once reaped */
 	struct event pidfd_event;
-	bool ended;                  /* the first process */
-	bool end_told;               /* ... and log and owner know */
+	bool ended;    /* the first process */
+	bool end_told; /* ... and log and owner know */
 	bool main_said_hello;
 	struct pump pump;
 	struct listener *listener;
 
 	bool stop_asked;
-	bool quiesced;               /* while quieting: no FETCH was at the server */
-	bool terminated;             /* the server said so in an answer to BEAT */
-	usec_t stop_usec;            /* SIGTERM was sent */
-	usec_t deadline_usec;        /* of the whole stop, or of lingering */
-	usec_t sessions_gone_usec;   /* lingering: since when no session is open; 0 while one is */
+	bool hurried;              /* somebody would not wait for the end of the grace */
+	bool quiesced;             /* while quieting: no FETCH was at the server */
+	bool terminated;           /* the server said so in an answer to BEAT */
+	usec_t stop_usec;          /* SIGTERM was sent */
+	usec_t deadline_usec;      /* of the whole stop, or of lingering */
+	usec_t sessions_gone_usec; /* lingering: since when no session is open; 0 while one is */
 
 	struct death_evidence evidence;
 	struct cgroup_events baseline;
@@ -48,10 +49,13 @@ struct worker {
 	struct certificate {
 		bool known;
 		enum death_cause cause;
-		char *tail;          /* fail_write_tail() */
+		char *tail; /* fail_write_tail() */
 		size_t tail_bytes;
 	} certificate;
 };
+
+/* end.c */
+void worker_log_drained(const struct worker *w);
 
 /* look.c */
 void worker_init_look(struct worker *w);
@@ -63,9 +67,9 @@ void worker_arm(struct worker *w, usec_t usec); /* the state's timer, from now *
 /* undertaker.c */
 size_t undertaker_n_held(const struct worker *w);
 size_t undertaker_n_held_by(const struct worker *w, pid_t pid);
-void undertaker_fail_all(struct worker *w);                   /* of a dead worker */
+void undertaker_fail_all(struct worker *w); /* of a dead worker */
 void undertaker_fail_one(struct worker *w, struct hold *hold);
-void undertaker_fail_member(struct worker *w, pid_t pid);     /* of a process that died alone */
+void undertaker_fail_member(struct worker *w, pid_t pid); /* of a process that died alone */
 void undertaker_take_stray(struct worker *w, struct hold *hold);
 void undertaker_done(struct worker *w);
 

@@ -7,9 +7,9 @@
 #include <assert.h>
 
 static const char *const state_names[] = {
-	[WORKER_STARTING] = "starting",   [WORKER_RUNNING] = "running",     [WORKER_QUIETING] = "quieting",
-	[WORKER_STOPPING] = "stopping",   [WORKER_KILLING] = "killing",     [WORKER_LINGERING] = "lingering",
-	[WORKER_SWEEPING] = "sweeping",   [WORKER_DRAINING] = "draining",   [WORKER_SETTLING] = "settling",
+	[WORKER_STARTING] = "starting", [WORKER_RUNNING] = "running",   [WORKER_QUIETING] = "quieting",
+	[WORKER_STOPPING] = "stopping", [WORKER_KILLING] = "killing",   [WORKER_LINGERING] = "lingering",
+	[WORKER_SWEEPING] = "sweeping", [WORKER_DRAINING] = "draining", [WORKER_SETTLING] = "settling",
 	[WORKER_GONE] = "gone",
 };
 static_assert(ARRAY_SIZE(state_names) == _WORKER_STATE_MAX, "each state has a name");
@@ -32,6 +32,7 @@ static_assert(ARRAY_SIZE(event_names) == _WORKER_EVENT_MAX, "each event has a na
 /* A cell is the next state plus one, so that one that is not given is 0. */
 #define TO(state) ((state) + 1)
 
+/* clang-format off */
 static const unsigned char table[_WORKER_STATE_MAX][_WORKER_EVENT_MAX] = {
 	[WORKER_STARTING] = {
 		[WORKER_EVENT_HELLO] = TO(WORKER_RUNNING),
@@ -113,6 +114,7 @@ static const unsigned char table[_WORKER_STATE_MAX][_WORKER_EVENT_MAX] = {
 		[WORKER_EVENT_ENDED_HOLDING] = TO(WORKER_GONE),
 	},
 };
+/* clang-format on */
 
 const char *worker_state_to_string(enum worker_state state)
 {

@@ -2,18 +2,18 @@
  *
  * The stages of one worker's life, and what leads from one to the next. Pure: worker.c does what a stage asks for.
  *
- *   state \ event │ HELLO   STOP     HURRY   QUIESCED TIMEOUT   ENDED     ENDED_HOLDING UNBURDENED EMPTY    DRAINED  SETTLED
- *   ──────────────┼─────────────────────────────────────────────────────────────────────────────────────────────────────────
- *   starting      │ running quieting killing  ·       =(warns)  sweeping  lingering     ·          ·        ·        ·
- *   running       │ =       quieting killing  ·       ·         sweeping  lingering     ·          ·        ·        ·
- *   quieting      │ =       =        killing  =(soon)  stopping sweeping  lingering     ·          ·        ·        ·
- *   stopping      │ =       =        killing  ·       killing   sweeping  lingering     ·          ·        ·        ·
- *   killing       │ =       =        =        ·       draining  sweeping  sweeping      ·          ·        ·        ·
- *   lingering     │ =       =(tells) sweeping ·       sweeping  ·         ·             sweeping   draining ·        ·
- *   sweeping      │ =       =        =        ·       draining  ·         ·             ·          draining ·        ·
- *   draining      │ =       =        =        ·       =(gives up) =       =             ·          ·        settling ·
- *   settling      │ =       =        =        ·       ·         =         =             ·          ·        ·        gone
- *   gone          │ =       =        =        ·       ·         =         =             ·          ·        ·        ·
+ *   state     │ HELLO   STOP     HURRY    QUIESCED TIMEOUT  ENDED    HOLDING   UNBURDEN. EMPTY    DRAINED  SETTLED
+ *   ──────────┼───────────────────────────────────────────────────────────────────────────────────────────────────
+ *   starting  │ running quieting killing  ·        = warns  sweeping lingering ·         ·        ·        ·
+ *   running   │ =       quieting killing  ·        ·        sweeping lingering ·         ·        ·        ·
+ *   quieting  │ =       =        killing  = soon   stopping sweeping lingering ·         ·        ·        ·
+ *   stopping  │ =       =        killing  ·        killing  sweeping lingering ·         ·        ·        ·
+ *   killing   │ =       =        =        ·        draining sweeping sweeping  ·         ·        ·        ·
+ *   lingering │ =       = tells  sweeping ·        sweeping ·        ·         sweeping  draining ·        ·
+ *   sweeping  │ =       =        =        ·        draining ·        ·         ·         draining ·        ·
+ *   draining  │ =       =        =        ·        = closes =        =         ·         ·        settling ·
+ *   settling  │ =       =        =        ·        ·        =        =         ·         ·        ·        gone
+ *   gone      │ =       =        =        ·        ·        =        =         ·         ·        ·        ·
  *
  *   =  stays where it is     ·  cannot happen: a bug, which is logged and changes nothing
  *
@@ -26,9 +26,10 @@
 #include <stdbool.h>
 
 enum worker_state {
-	WORKER_STARTING,  /* started, and has not said HELLO */
+	WORKER_STARTING, /* started, and has not said HELLO */
 	WORKER_RUNNING,
-	WORKER_QUIETING,  /* a stop was asked for: nothing is fetched any more, what is upstream is waited for (hazards 18) */
+	WORKER_QUIETING,  /* a stop was asked for: nothing is fetched any more, what is upstream is waited for (hazards
+			     18) */
 	WORKER_STOPPING,  /* SIGTERM was sent; the grace runs */
 	WORKER_KILLING,   /* SIGKILL was sent to all, the first process included */
 	WORKER_LINGERING, /* the first process has ended; others may still finish jobs (hazards 10, 11) */

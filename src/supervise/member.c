@@ -17,7 +17,7 @@
 
 void members_init(struct members *m, struct event_base *base, void (*callback)(void *userdata), void *userdata)
 {
-	*m = (struct members){ .base = base, .callback = callback, .userdata = userdata };
+	*m = (struct members){.base = base, .callback = callback, .userdata = userdata};
 	LIST_INIT(&m->list);
 }
 
@@ -50,7 +50,7 @@ bool members_add(struct members *m, const struct family *f, pid_t pid)
 
 	if (pid <= 0 || pid == f->pid)
 		return false;
-	LIST_FOREACH(member, &m->list, entry)
+	LIST_FOREACH (member, &m->list, entry)
 		if (member->pid == pid && !member->dead)
 			return true;
 	if (m->n >= MEMBERS_MAX)
@@ -62,7 +62,7 @@ bool members_add(struct members *m, const struct family *f, pid_t pid)
 	member = calloc(1, sizeof(*member));
 	if (!member)
 		return false;
-	*member = (struct member){ .pid = pid, .members = m, .pidfd = pidfd };
+	*member = (struct member){.pid = pid, .members = m, .pidfd = pidfd};
 	if (event_assign(&member->event, m->base, pidfd, EV_READ, member_on_exit, member) < 0 ||
 	    event_add(&member->event, NULL) < 0) {
 		free(member);
@@ -94,7 +94,7 @@ static int note_orphan(pid_t pid, void *userdata)
 
 void members_note_orphans(struct members *m, const struct family *f)
 {
-	struct orphan_search s = { .members = m, .family = f };
+	struct orphan_search s = {.members = m, .family = f};
 
 	m->n_orphans = 0;
 	(void)tree_each_orphan(note_orphan, &s);
@@ -115,7 +115,7 @@ static int kill_new_orphan(pid_t pid, void *userdata)
 
 unsigned members_kill_new_orphans(struct members *m, const struct family *f)
 {
-	struct orphan_search s = { .members = m, .family = f };
+	struct orphan_search s = {.members = m, .family = f};
 
 	(void)tree_each_orphan(kill_new_orphan, &s);
 	return s.n_killed;
@@ -126,7 +126,7 @@ unsigned members_n_alive(const struct members *m)
 	const struct member *member;
 	unsigned n = 0;
 
-	LIST_FOREACH(member, &m->list, entry)
+	LIST_FOREACH (member, &m->list, entry)
 		n += !member->dead;
 	return n;
 }
@@ -136,7 +136,7 @@ unsigned members_terminate(struct members *m)
 	struct member *member;
 	unsigned n = 0;
 
-	LIST_FOREACH(member, &m->list, entry) {
+	LIST_FOREACH (member, &m->list, entry) {
 		if (member->dead || member->told)
 			continue;
 		member->told = true;

@@ -11,12 +11,13 @@
 #include <stdbool.h>
 #include <sys/queue.h>
 
-/* Each costs a descriptor; a worker with more is served all the same, and the death of those is seen with the worker's. */
+/* Each costs a descriptor; a worker with more is served all the same, and the death of those is seen with the worker's.
+ */
 #define MEMBERS_MAX 1024
 
 struct member {
 	pid_t pid;
-	bool told;  /* SIGTERM was sent */
+	bool told; /* SIGTERM was sent */
 	bool dead;
 
 	/* private */
@@ -45,8 +46,9 @@ void members_done(struct members *m);
 /* A HELLO named the pid. True when it is (or has become) a member. */
 bool members_add(struct members *m, const struct family *f, pid_t pid);
 
-/* SIGKILL to the processes of the leaf that became orphans since the last HELLO or the last death that was dealt with: a
- * member that has died leaves its children so, and they might still finish its jobs (hazards 12). How many there were. */
+/* SIGKILL to the processes of the leaf that became orphans since the last HELLO or the last death that was dealt with:
+ * a member that has died leaves its children so, and they might still finish its jobs (hazards 12). How many there
+ * were. */
 unsigned members_kill_new_orphans(struct members *m, const struct family *f);
 /* Those that are there now are to be left alone. */
 void members_note_orphans(struct members *m, const struct family *f);

@@ -22,7 +22,7 @@
 #define OUTLET_LAST_WORDS_USEC (500 * USEC_PER_MSEC)
 
 enum outlet_kind {
-	OUTLET_PLAIN,  /* write(2) does not wait: a file, or an open file of our own */
+	OUTLET_PLAIN, /* write(2) does not wait: a file, or an open file of our own */
 	OUTLET_SOCKET,
 	OUTLET_SHARED, /* only poll(2) helps */
 	OUTLET_BROKEN, /* nobody will ever read it */
@@ -30,7 +30,7 @@ enum outlet_kind {
 
 struct outlet {
 	enum outlet_kind kind;
-	int fd;              /* to write to: borrowed, or own_fd */
+	int fd; /* to write to: borrowed, or own_fd */
 	int own_fd;
 	struct event *flush; /* at the end of the turn */
 	struct event *room;  /* EV_WRITE; NULL for what epoll(7) does not take, which never says EAGAIN either */
@@ -63,7 +63,7 @@ static void outlet_find_kind(struct outlet *o, int fd)
 
 static ssize_t outlet_try(struct outlet *o, const char *p, size_t bytes)
 {
-	struct pollfd pfd = { .fd = o->fd, .events = POLLOUT };
+	struct pollfd pfd = {.fd = o->fd, .events = POLLOUT};
 	ssize_t n;
 
 	if (o->kind == OUTLET_SOCKET) {
@@ -160,7 +160,7 @@ static void outlet_last_words(struct outlet *o)
 		usec_t now = clock_now_usec();
 		if (!o->backlog || now >= end_usec)
 			return;
-		struct pollfd pfd = { .fd = o->fd, .events = POLLOUT };
+		struct pollfd pfd = {.fd = o->fd, .events = POLLOUT};
 		(void)poll(&pfd, 1, (int)((end_usec - now) / USEC_PER_MSEC) + 1);
 	}
 }

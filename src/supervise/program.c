@@ -25,11 +25,11 @@ struct slot {
 	struct program *program;
 	char name[WORKER_NAME_MAX]; /* "mail.1" */
 	unsigned generation;
-	struct worker *worker;      /* whose first process lives, or NULL */
-	struct worker *undecided;   /* exited with 0: whether that was a failure is known when it is drained */
+	struct worker *worker;    /* whose first process lives, or NULL */
+	struct worker *undecided; /* exited with 0: whether that was a failure is known when it is drained */
 	struct backoff backoff;
-	struct event restart;       /* due, or waiting for its time */
-	bool done;                  /* nothing is started in it any more */
+	struct event restart; /* due, or waiting for its time */
+	bool done;            /* nothing is started in it any more */
 };
 
 struct program {
@@ -108,8 +108,7 @@ static void slot_end_by_itself(struct slot *s, const struct worker *w)
 
 static void slot_restart(struct slot *s, const struct worker *w)
 {
-	slot_restart_after(s,
-			   backoff_next(&s->backoff, worker_lived_usec(w), s->program->shop->config->healthy_usec));
+	slot_restart_after(s, backoff_next(&s->backoff, worker_lived_usec(w), s->program->shop->config->healthy_usec));
 }
 
 static void slot_decide(struct slot *s, const struct worker *w)
@@ -256,7 +255,7 @@ void program_stop(struct program *p)
 	p->stopping = true;
 	for (unsigned i = 0; i < p->n_slots; i++)
 		slot_finish(&p->slots[i]);
-	TAILQ_FOREACH(w, &p->workers, entry)
+	TAILQ_FOREACH (w, &p->workers, entry)
 		worker_stop(w);
 }
 
@@ -264,7 +263,7 @@ void program_hurry(struct program *p)
 {
 	struct worker *w;
 
-	TAILQ_FOREACH(w, &p->workers, entry)
+	TAILQ_FOREACH (w, &p->workers, entry)
 		worker_hurry(w);
 }
 
@@ -273,7 +272,7 @@ void program_set_quiet(struct program *p, bool quiet)
 	struct worker *w;
 
 	p->quiet = quiet;
-	TAILQ_FOREACH(w, &p->workers, entry)
+	TAILQ_FOREACH (w, &p->workers, entry)
 		worker_set_quiet(w, quiet);
 }
 
@@ -281,7 +280,7 @@ void program_forward_signal(struct program *p, int signal)
 {
 	struct worker *w;
 
-	TAILQ_FOREACH(w, &p->workers, entry)
+	TAILQ_FOREACH (w, &p->workers, entry)
 		worker_forward_signal(w, signal);
 }
 
@@ -289,7 +288,7 @@ static struct worker *program_find_child(struct program *p, pid_t pid)
 {
 	struct worker *w;
 
-	TAILQ_FOREACH(w, &p->workers, entry)
+	TAILQ_FOREACH (w, &p->workers, entry)
 		if (worker_pid(w) == pid && w->pidfd >= 0)
 			return w;
 	return NULL;
@@ -309,7 +308,7 @@ void program_reap(struct program *p)
 			reap_orphan(pid);
 		any = any || !w;
 	}
-	TAILQ_FOREACH(w, &p->workers, entry) {
+	TAILQ_FOREACH (w, &p->workers, entry) {
 		if (any)
 			worker_look(w);
 		if (p->shop->terminal && !worker_has_ended(w))
@@ -334,7 +333,7 @@ bool program_is_settling(const struct program *p)
 {
 	const struct worker *w;
 
-	TAILQ_FOREACH(w, &p->workers, entry)
+	TAILQ_FOREACH (w, &p->workers, entry)
 		if (worker_get_state(w) < WORKER_SETTLING)
 			return false;
 	return program_is_done(p);
@@ -350,7 +349,7 @@ usec_t program_forget_holds(struct program *p, usec_t now)
 	usec_t again_usec = USEC_NEVER;
 	struct worker *w;
 
-	TAILQ_FOREACH(w, &p->workers, entry) {
+	TAILQ_FOREACH (w, &p->workers, entry) {
 		usec_t due_usec = worker_forget_holds(w, now);
 		again_usec = MIN(again_usec, due_usec);
 	}
@@ -362,7 +361,7 @@ void program_report_answered(struct program *p, const struct holder *holder, str
 {
 	struct worker *w;
 
-	TAILQ_FOREACH(w, &p->workers, entry) {
+	TAILQ_FOREACH (w, &p->workers, entry) {
 		if (worker_holder(w) != holder)
 			continue;
 		if (kind == REPORT_WORKER_ACK || kind == REPORT_WORKER_FAIL)
@@ -380,8 +379,8 @@ void program_log_left(const struct program *p)
 	size_t n_named = 0, n = 0;
 	const struct hold *h;
 
-	TAILQ_FOREACH(w, &p->workers, entry) {
-		LIST_FOREACH(h, &worker_holder(w)->holds, in_holder) {
+	TAILQ_FOREACH (w, &p->workers, entry) {
+		LIST_FOREACH (h, &worker_holder(w)->holds, in_holder) {
 			if (n++ >= JOBS_NAMED_MAX)
 				continue;
 			n_named++;

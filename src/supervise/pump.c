@@ -38,7 +38,7 @@ static void pump_on_readable(_unused_ evutil_socket_t fd, _unused_ short events,
 
 int pump_open(struct pump *p, struct event_base *base, int fd, struct outlet *outlet)
 {
-	*p = (struct pump){ .fd = -EBADF, .outlet = outlet };
+	*p = (struct pump){.fd = -EBADF, .outlet = outlet};
 	if (event_assign(&p->event, base, fd, EV_READ | EV_PERSIST, pump_on_readable, p) < 0 ||
 	    event_add(&p->event, NULL) < 0)
 		return -ENOMEM;

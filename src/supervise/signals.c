@@ -33,7 +33,7 @@ int signals_new(struct event_base *base, const int *wanted, signals_callback cal
 
 	if (!s)
 		return -ENOMEM;
-	*s = (struct signals){ .fd = -EBADF, .callback = callback, .userdata = userdata };
+	*s = (struct signals){.fd = -EBADF, .callback = callback, .userdata = userdata};
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGTTOU, SIG_IGN);
 	sigemptyset(&mask);

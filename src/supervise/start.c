@@ -156,7 +156,7 @@ int worker_start(const struct workshop *shop, const char *name, unsigned generat
 	struct worker *w = calloc(1, sizeof(*w));
 	int r;
 
-	*ret_failure = (struct start_failure){ .kind = START_FAILED_RESOURCES, .what = "memory" };
+	*ret_failure = (struct start_failure){.kind = START_FAILED_RESOURCES, .what = "memory"};
 	if (!w)
 		return -ENOMEM;
 	*w = (struct worker){
@@ -167,11 +167,12 @@ int worker_start(const struct workshop *shop, const char *name, unsigned generat
 		.state = WORKER_STARTING,
 		.pidfd = -EBADF,
 		.pump.fd = -EBADF,
-		.evidence = {
-			.worker = name,
-			.memory_max_bytes = CGROUP_UNLIMITED,
-			.stop_grace_usec = shop->config->stop_grace_usec,
-		},
+		.evidence =
+			{
+				.worker = name,
+				.memory_max_bytes = CGROUP_UNLIMITED,
+				.stop_grace_usec = shop->config->stop_grace_usec,
+			},
 	};
 	worker_make_mark(w);
 	family_init(&w->family, shop->base, w->mark, worker_on_family, w);

@@ -66,8 +66,8 @@ static void supervisor_log_outcome(const char *worker, const struct hold *hold, 
 		log_error("%s: job %s (%s): the server refuses its %s: %s", worker, jid, job, what, server_text);
 		break;
 	case REPORT_HALF_DONE:
-		log_error("%s: job %s (%s): the server failed in the middle of its %s and will lose the job: %s", worker,
-			  jid, job, what, server_text);
+		log_error("%s: job %s (%s): the server failed in the middle of its %s and will lose the job: %s",
+			  worker, jid, job, what, server_text);
 		break;
 	default:
 		break;
@@ -93,7 +93,8 @@ static void supervisor_arm(struct event *event, usec_t usec, bool *ret_armed)
 
 static void supervisor_give_up(struct supervisor *s)
 {
-	log_error("Ending without the server's answer to all that was reported; %zu job%s left to the end of their leases",
+	log_error("Ending without the server's answer to all that was reported; %zu job%s left to the end of their "
+		  "leases",
 		  ledger_n_holds(s->shop.ledger), ledger_n_holds(s->shop.ledger) == 1 ? " is" : "s are");
 	program_log_left(s->program);
 	s->gave_up = true;
@@ -184,17 +185,27 @@ static const int signals_wanted[] = {
 
 static int supervisor_open_cgroup(struct supervisor *s)
 {
+	const struct config *c = s->config;
 	int r;
 
 	s->shop.cgroup_parent_fd = -EBADF;
-	if (s->config->cgroup_mode != CGROUP_PATH)
-		return 0;
-	r = cgroup_open_parent(s->config->cgroup_path, &s->shop.cgroup_parent_fd);
-	if (r < 0)
-		return log_error_errno(r, "--cgroup %s: cannot be used: %m; a writable directory of a cgroup2 mount is "
-					  "needed",
-				       s->config->cgroup_path);
-	return 0;
+	if (c->cgroup_mode != CGROUP_PATH) {
+		if (c->memory_max_bytes == CONFIG_UNLIMITED && c->memory_high_bytes == CONFIG_UNLIMITED &&
+		    c->pids_max == CONFIG_UNLIMITED && c->cpu_percent == 0)
+			return 0;
+		log_error("A worker's memory, processes and processor time can be limited with --cgroup PATH only");
+		return -EINVAL;
+	}
+	r = cgroup_open_parent(c->cgroup_path, &s->shop.cgroup_parent_fd);
+	if (r == -EMEDIUMTYPE)
+		log_error("--cgroup %s: is no cgroup2; a writable directory of a cgroup2 mount is needed",
+			  c->cgroup_path);
+	else if (r < 0)
+		return log_error_errno(r,
+				       "--cgroup %s: cannot be used: %m; a writable directory of a cgroup2 mount is "
+				       "needed",
+				       c->cgroup_path);
+	return r;
 }
 
 static int supervisor_new_base(struct supervisor *s)
@@ -256,7 +267,7 @@ static void supervisor_open_optional(struct supervisor *s)
 	r = tree_become_subreaper();
 	if (r < 0)
 		(void)log_warning_errno(r, "Orphans of workers cannot be followed: %m");
-	(void)tree_is_alive(&(struct tree){ .mark = "" }, 0); /* what it opens is open before the first death */
+	(void)tree_is_alive(&(struct tree){.mark = ""}, 0); /* what it opens is open before the first death */
 	r = peer_lookup_new(&s->shop.peers);
 	if (r < 0)
 		(void)log_warning_errno(r, "It cannot be told who connects to a worker's listener: %m");
@@ -329,7 +340,7 @@ int supervisor_run(const struct config *config, const struct supervisor_start *s
 {
 	struct supervisor s = {
 		.config = config,
-		.shop = { .config = config, .start = start, .cgroup_parent_fd = -EBADF },
+		.shop = {.config = config, .start = start, .cgroup_parent_fd = -EBADF},
 	};
 	int status;
 

@@ -12,9 +12,9 @@
 
 /* What main() found out before it changed anything of the process. */
 struct supervisor_start {
-	char *const *environ;        /* what chargehand was started with; workers' environments are made of it */
-	struct rlimit nofile;        /* the limit that workers get back */
-	const char *oom_score_adj;   /* the score that workers get back; NULL unknown */
+	char *const *environ;      /* what chargehand was started with; workers' environments are made of it */
+	struct rlimit nofile;      /* the limit that workers get back */
+	const char *oom_score_adj; /* the score that workers get back; NULL unknown */
 };
 
 /* Returns the exit status of design.md section 8. Everything that must be said has been logged. */

@@ -20,7 +20,7 @@ void terminal_take_back(void)
 
 void terminal_follow_stop(pid_t worker_pid)
 {
-	siginfo_t si = { .si_pid = 0 };
+	siginfo_t si = {.si_pid = 0};
 
 	if (waitid(P_PID, (id_t)worker_pid, &si, WSTOPPED | WNOHANG) < 0 || si.si_pid == 0)
 		return;

@@ -18,7 +18,7 @@ size_t undertaker_n_held(const struct worker *w)
 	const struct hold *h;
 	size_t n = 0;
 
-	LIST_FOREACH(h, &listener_holder(w->listener)->holds, in_holder)
+	LIST_FOREACH (h, &listener_holder(w->listener)->holds, in_holder)
 		n += h->state == HOLD_HELD;
 	return n;
 }
@@ -28,7 +28,7 @@ size_t undertaker_n_held_by(const struct worker *w, pid_t pid)
 	const struct hold *h;
 	size_t n = 0;
 
-	LIST_FOREACH(h, &listener_holder(w->listener)->holds, in_holder)
+	LIST_FOREACH (h, &listener_holder(w->listener)->holds, in_holder)
 		n += h->state == HOLD_HELD && h->pid == pid;
 	return n;
 }
@@ -113,7 +113,7 @@ void undertaker_fail_one(struct worker *w, struct hold *hold)
 
 void undertaker_fail_member(struct worker *w, pid_t pid)
 {
-	struct certificate c = { .known = false };
+	struct certificate c = {.known = false};
 	char message[FAIL_MESSAGE_MAX + 1], held[FORMAT_DURATION_MAX];
 	usec_t now = clock_now_usec();
 	size_t n = undertaker_n_held_by(w, pid);
@@ -159,16 +159,17 @@ static int send_return(struct worker *w, struct hold *hold)
 static int send_stranded(struct worker *w, struct hold *hold)
 {
 	char message[FAIL_MESSAGE_MAX + 1];
-	struct certificate c = { .known = false };
-	const struct fail f = { .errtype = death_cause_to_errtype(DEATH_JOB_STRANDED), .message = "" };
+	struct certificate c = {.known = false};
+	const struct fail f = {.errtype = death_cause_to_errtype(DEATH_JOB_STRANDED), .message = ""};
 	int r;
 
-	(void)snprintf(message, sizeof(message),
-		       "the server gave this job to %s, which was no longer there to take it; it never ran, and could not "
-		       "be put back into its queue: %s",
-		       w->name,
-		       hold->enterprise ? "it belongs to a batch, is unique or is tracked" :
-					  "it is larger than what is kept of a job (--keep-body)");
+	(void)snprintf(
+		message, sizeof(message),
+		"the server gave this job to %s, which was no longer there to take it; it never ran, and could not "
+		"be put back into its queue: %s",
+		w->name,
+		hold->enterprise ? "it belongs to a batch, is unique or is tracked"
+				 : "it is larger than what is kept of a job (--keep-body)");
 	r = fail_write_tail(&f, &c.tail, &c.tail_bytes);
 	if (r == 0)
 		r = send_fail(w, hold, &c, message);
@@ -176,8 +177,8 @@ static int send_stranded(struct worker *w, struct hold *hold)
 	return r;
 }
 
-/* FAIL would use up a retry of a job that never ran, and delete one that has none: so it goes back whole where that can be
- * done (hazards 7). */
+/* FAIL would use up a retry of a job that never ran, and delete one that has none: so it goes back whole where that can
+ * be done (hazards 7). */
 void undertaker_take_stray(struct worker *w, struct hold *hold)
 {
 	int r = hold->body && !hold->enterprise ? send_return(w, hold) : send_stranded(w, hold);

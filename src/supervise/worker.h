@@ -4,8 +4,8 @@
  * which the server has answered the last report about it. Its stages are those of life.h. What comes after it in its
  * slot is another worker; program.c decides whether there is one.
  *
- * Files: worker.c (the stages), start.c (before the first), door.c (what the gateway asks and tells), undertaker.c
- * (FAILs and death certificates).
+ * Files: worker.c (the stages), start.c (before the first), end.c (of the first process), look.c (has something
+ * changed?), door.c (what the gateway asks and tells), undertaker.c (FAILs and death certificates).
  */
 #ifndef CHARGEHAND_SUPERVISE_WORKER_H
 #define CHARGEHAND_SUPERVISE_WORKER_H
@@ -30,8 +30,8 @@ struct workshop {
 	struct reporter *reporter;
 	struct peer_lookup *peers; /* NULL: strangers cannot be told */
 	struct outlet *outlet;
-	int cgroup_parent_fd;      /* -EBADF: no leaves */
-	bool terminal;             /* the only worker gets the terminal that chargehand has */
+	int cgroup_parent_fd; /* -EBADF: no leaves */
+	bool terminal;        /* the only worker gets the terminal that chargehand has */
 };
 
 struct worker;

@@ -177,8 +177,13 @@ class StateDirectory(Case):
         os.chmod(tempfile.gettempdir(), os.stat(tempfile.gettempdir()).st_mode | 0o011)
         program = os.path.join(self.dir, "program")
         shutil.copy(binary(), program)
-        run = subprocess.run([program, *words], env={"PATH": os.environ["PATH"], **env}, capture_output=True, text=True,
-                             timeout=60, stdin=subprocess.DEVNULL, user=NOBODY, group=NOBODY, extra_groups=[], cwd="/")
+        # Built for coverage it writes its counts to where it was built, which that user may not.
+        counts = os.path.join(self.dir, "counts")
+        os.mkdir(counts)
+        os.chown(counts, NOBODY, NOBODY)
+        run = subprocess.run([program, *words], env={"PATH": os.environ["PATH"], "GCOV_PREFIX": counts, **env},
+                             capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, user=NOBODY,
+                             group=NOBODY, extra_groups=[], cwd="/")
         return run.returncode, run.stdout, run.stderr
 
     def test_a_default_one_that_cannot_be_written_is_done_without(self):

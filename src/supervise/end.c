@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The end of a worker's first process: how it ended, what that means for the rest of it, and the log line.
+ *
+ * A death that leaves nothing to wait for goes from the pidfd's event to the FAIL's send(2) within one call of
+ * worker_check_end(): no timer, no further turn of the loop, and whatever can be done later is done later.
+ */
+#include "supervise/internal.h"
+
+#include "base/log.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+static void worker_gather_evidence(struct worker *w, const struct exit_info *exit)
+{
+	struct death_evidence *e = &w->evidence;
+	struct cgroup_events now;
+
+	e->exit = *exit;
+	e->ended_usec = clock_now_usec();
+	if (e->stop == DEATH_STOP_NONE && (w->stop_asked || (w->terminated && exit->code == CLD_EXITED)))
+		e->stop = DEATH_STOP_BEFORE;
+	if (!w->family.leaf)
+		return;
+	cgroup_leaf_read_memory(w->family.leaf, &e->memory_peak_bytes, &e->memory_max_bytes);
+	if (exit->code == CLD_EXITED || exit->status != SIGKILL)
+		return;
+	if (cgroup_leaf_read_events(w->family.leaf, &now) < 0)
+		return;
+	e->have_memory_events = true;
+	e->oom_kill_rise = usec_sub(now.oom_kill, w->baseline.oom_kill);
+	e->oom_rise = usec_sub(now.oom, w->baseline.oom);
+}
+
+/* May others of its processes still bring its jobs to a good end? */
+static bool worker_may_linger(const struct worker *w)
+{
+	const struct exit_info *exit = &w->evidence.exit;
+	bool by_our_term = w->stop_usec > 0 && exit->code == CLD_KILLED && exit->status == SIGTERM;
+
+	if (exit->code != CLD_EXITED && !by_our_term)
+		return false;
+	if (undertaker_n_held(w) == 0 && !(w->stop_asked && members_n_alive(&w->members) > 0))
+		return false;
+	return family_is_alive(&w->family);
+}
+
+static void worker_log_end(const struct worker *w)
+{
+	char text[FAIL_MESSAGE_MAX];
+	int level = w->evidence.stop != DEATH_STOP_NONE || (w->evidence.exit.code == CLD_EXITED &&
+							    w->evidence.exit.status == 0 && w->n_lost == 0)
+			    ? LOG_NOTICE
+			    : LOG_WARNING;
+
+	(void)death_format(&w->evidence, text, sizeof(text));
+	if (w->state < WORKER_SETTLING)
+		log_at(level, "%s; waiting for the rest of it, with %zu job%s in hand", text, undertaker_n_held(w),
+		       undertaker_n_held(w) == 1 ? "" : "s");
+	else if (w->n_lost == 0)
+		log_at(level, "%s; it held no job", text);
+	else
+		log_at(level, "%s; %zu job%s FAILed as %s", text, w->n_lost, w->n_lost == 1 ? " is" : "s are",
+		       death_cause_to_errtype(w->certificate.cause));
+}
+
+/* All that was said is read, some time after the first process ended. */
+void worker_log_drained(const struct worker *w)
+{
+	if (w->n_lost > 0)
+		log_warning("%s: the last of its processes has gone; %zu job%s FAILed as %s", w->name, w->n_lost,
+			    w->n_lost == 1 ? " is" : "s are", death_cause_to_errtype(w->certificate.cause));
+	else
+		log_info("%s: the last of its processes has gone, and left no job", w->name);
+}
+
+void worker_check_end(struct worker *w)
+{
+	struct exit_info exit;
+	bool was_known = w->end_told; /* it was given up on before */
+	int r;
+
+	if (w->ended || w->pidfd < 0)
+		return;
+	r = reap_peek(w->pidfd, &exit);
+	if (r == -EAGAIN)
+		return;
+	if (r < 0) /* somebody else has reaped it: how it ended is not known */
+		exit = (struct exit_info){.pid = w->family.pid, .code = CLD_KILLED, .status = SIGKILL};
+	w->ended = true;
+	if (!was_known)
+		worker_gather_evidence(w, &exit);
+	worker_handle(w, !was_known && worker_may_linger(w) ? WORKER_EVENT_ENDED_HOLDING : WORKER_EVENT_ENDED);
+
+	/* Not before the family was looked at and killed: until now its pid was its own. */
+	tree_withdraw(&w->family.tree);
+	r = reap_pidfd(w->pidfd, &exit);
+	if (r == 0)
+		w->evidence.exit.max_rss_bytes = exit.max_rss_bytes;
+	event_del(&w->pidfd_event);
+	w->pidfd = close_fd(w->pidfd);
+	if (was_known)
+		return;
+	worker_log_end(w);
+	w->end_told = true;
+	w->ops->on_ended(w->owner, w);
+	if (w->state >= WORKER_SETTLING)
+		w->ops->on_drained(w->owner, w);
+}
