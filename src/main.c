@@ -90,8 +90,8 @@ static void remember(struct supervisor_start *start, char oom_score[OOM_SCORE_BY
 		start->oom_score_adj = oom_score;
 }
 
-/* The password is in our memory, and was in our arguments and environment: neither ps(1) nor another process of this user
- * shall read it (hazards 42). No core dump either. */
+/* The password is in our memory, and was in our arguments and environment: neither ps(1) nor another process of this
+ * user shall read it (hazards 42). No core dump either. */
 static void hide_password(int argc, char *argv[])
 {
 	config_erase_passwords(argc, argv, environ);
@@ -115,7 +115,8 @@ static int take_state_dir(const struct config *config, int *ret_fd)
 	int r;
 
 	if (!config->state_dir) {
-		log_warning("No place for a state directory: neither HOME nor XDG_STATE_HOME is set; --state-dir names one");
+		log_warning("No place for a state directory: neither HOME nor XDG_STATE_HOME is set; --state-dir names "
+			    "one");
 		return -1;
 	}
 	r = statedir_lock(config->state_dir, ret_fd, &holder);

@@ -15,8 +15,8 @@
 int fileio_read_at(int dir_fd, const char *path, size_t limit_bytes, char **ret, size_t *ret_bytes) _must_check_;
 
 /* The same into a buffer of the caller, always terminated; for files whose length is known to be small. */
-int fileio_read_into_at(int dir_fd, const char *path, char *buffer, size_t buffer_bytes, size_t *ret_bytes)
-	_must_check_;
+int fileio_read_into_at(int dir_fd, const char *path, char *buffer, size_t buffer_bytes,
+			size_t *ret_bytes) _must_check_;
 
 /* One write(2) of the string to a file that exists (an attribute of the kernel): never creates, never truncates. */
 int fileio_write_at(int dir_fd, const char *path, const char *text) _must_check_;

@@ -182,7 +182,8 @@ _printf_(2, 0) static void log_line_va(int level, const char *format, va_list ap
 	(void)vsnprintf(text, sizeof(text), format, ap);
 	if (state.n_lost > 0) {
 		char lost[96];
-		(void)snprintf(lost, sizeof(lost), "%" PRIu64 " lines of this log were lost: nobody read them", state.n_lost);
+		(void)snprintf(lost, sizeof(lost), "%" PRIu64 " lines of this log were lost: nobody read them",
+			       state.n_lost);
 		used = append_line(line, 0, sizeof(line), LOG_WARNING, lost);
 	}
 	used = append_line(line, used, sizeof(line), level, text);

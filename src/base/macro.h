@@ -67,9 +67,9 @@ static inline void cleanup_close(int *fd)
 
 /* Defines cleanup_TYPE() for `_cleanup_(cleanup_TYPE) struct TYPE *x`, beside the type's own free function. */
 #define DEFINE_CLEANUP(type, free_function)                                                                            \
-	static inline void cleanup_##type(struct type **p)                                                            \
+	static inline void cleanup_##type(struct type **p)                                                             \
 	{                                                                                                              \
-		free_function(*p);                                                                                    \
+		free_function(*p);                                                                                     \
 	}
 
 #endif

@@ -15,8 +15,7 @@ struct unit {
 };
 
 static const struct unit duration_units[] = {
-	{"ms", USEC_PER_MSEC}, {"s", USEC_PER_SEC},  {"m", USEC_PER_MINUTE},
-	{"h", USEC_PER_HOUR},  {"d", USEC_PER_DAY},
+	{"ms", USEC_PER_MSEC}, {"s", USEC_PER_SEC}, {"m", USEC_PER_MINUTE}, {"h", USEC_PER_HOUR}, {"d", USEC_PER_DAY},
 };
 
 static const struct unit size_units[] = {

@@ -45,31 +45,31 @@ const char *cgroup_mode_to_string(enum cgroup_mode mode);
 const char *stop_target_to_string(enum stop_target target);
 
 struct config {
-	bool check; /* --check: print what works here, start nothing */
+	bool check;    /* --check: print what works here, start nothing */
 	int log_level; /* LOG_ERR .. LOG_DEBUG */
 
 	struct server_url server;
-	const char *server_source;   /* for messages: "--server", "FAKTORY_URL", "default" ... */
-	char *provider_variable;     /* what FAKTORY_PROVIDER named; NULL when it is not set */
+	const char *server_source; /* for messages: "--server", "FAKTORY_URL", "default" ... */
+	char *provider_variable;   /* what FAKTORY_PROVIDER named; NULL when it is not set */
 
-	char *name;                  /* of the program */
-	char **command;              /* NULL-terminated; NULL only with --check */
+	char *name;     /* of the program */
+	char **command; /* NULL-terminated; NULL only with --check */
 	unsigned instances;
 	enum restart_policy restart;
 	usec_t stop_grace_usec;
-	usec_t healthy_usec;         /* a life this long is restarted at once */
+	usec_t healthy_usec; /* a life this long is restarted at once */
 	usec_t linger_usec;
 	enum stop_target stop_target;
 	uint64_t keep_body_bytes;
 
 	enum cgroup_mode cgroup_mode;
-	char *cgroup_path;           /* CGROUP_PATH only */
+	char *cgroup_path;                                      /* CGROUP_PATH only */
 	uint64_t memory_max_bytes, memory_high_bytes, pids_max; /* CONFIG_UNLIMITED: not set */
-	unsigned cpu_percent;        /* 0: not set; 150 is one and a half processors */
+	unsigned cpu_percent;                                   /* 0: not set; 150 is one and a half processors */
 	bool oom_group;
 
-	char *state_dir;             /* NULL when there is no place for a default one */
-	bool state_dir_asked;        /* by option, file or $STATE_DIRECTORY; false: the default one */
+	char *state_dir;      /* NULL when there is no place for a default one */
+	bool state_dir_asked; /* by option, file or $STATE_DIRECTORY; false: the default one */
 };
 
 /* What config_load() found, besides a negative errno. */
@@ -81,11 +81,10 @@ enum config_result {
 	CONFIG_INVALID, /* a wrong file or environment: *ret_message, exit status 78 */
 };
 
-/* Reads all sources. CONFIG_OK sets *ret alone; CONFIG_USAGE and CONFIG_INVALID set *ret_message alone, one line without
- * its end that names option or file and line, value, and what would be right, and never a password; the caller frees it. Otherwise
- * both are unchanged. Not to be called from two threads: getopt_long(3) has one state. */
-int config_load(int argc, char *const argv[], char *const *envp, struct config **ret, char **ret_message)
-	_must_check_;
+/* Reads all sources. CONFIG_OK sets *ret alone; CONFIG_USAGE and CONFIG_INVALID set *ret_message alone, one line
+ * without its end that names option or file and line, value, and what would be right, and never a password; the caller
+ * frees it. Otherwise both are unchanged. Not to be called from two threads: getopt_long(3) has one state. */
+int config_load(int argc, char *const argv[], char *const *envp, struct config **ret, char **ret_message) _must_check_;
 
 struct config *config_free(struct config *c); /* returns NULL; accepts NULL */
 DEFINE_CLEANUP(config, config_free)

@@ -9,7 +9,7 @@
 /* What systemd says to the process that it started, and to nobody below (sd_notify(3), sd_watchdog_enabled(3),
  * sd_listen_fds(3), systemd.exec(5)). JOURNAL_STREAM names chargehand's standard error; a worker's is a pipe. */
 static const char *const dropped[] = {
-	"NOTIFY_SOCKET", "WATCHDOG_USEC",     "WATCHDOG_PID",   "LISTEN_PID",      "LISTEN_FDS",
+	"NOTIFY_SOCKET",  "WATCHDOG_USEC",  "WATCHDOG_PID",          "LISTEN_PID",     "LISTEN_FDS",
 	"LISTEN_FDNAMES", "LISTEN_PIDFDID", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM",
 };
 

@@ -87,7 +87,8 @@ static bool enter_program(struct parser *p, const char *name)
 		memcpy(p->program, name, strlen(name) + 1);
 	if (strcmp(p->program, name) == 0)
 		return true;
-	refuse(p, "[program %s]: one chargehand runs one program, and [program %s] came first: start another chargehand",
+	refuse(p,
+	       "[program %s]: one chargehand runs one program, and [program %s] came first: start another chargehand",
 	       name, p->program);
 	return false;
 }

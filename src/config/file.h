@@ -17,8 +17,8 @@ struct config_file_found {
 
 /* Sets in *c what the file at path says. -EINVAL with *ret_message, "FILE:LINE: KEY: "VALUE": ..." (malloc'ed), for
  * anything that is not right, a file that cannot be read included; -ENOMEM. */
-int config_file_read(const char *path, struct config *c, struct config_file_found *ret_found, char **ret_message)
-	_must_check_;
+int config_file_read(const char *path, struct config *c, struct config_file_found *ret_found,
+		     char **ret_message) _must_check_;
 
 /* The same for a text in memory; path only names it. */
 int config_file_parse(const char *path, const char *text, struct config *c, struct config_file_found *ret_found,

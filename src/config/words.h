@@ -9,8 +9,8 @@
 
 #include "base/macro.h"
 
-/* *ret is one NULL-terminated allocation, for free(3). -EINVAL with *ret_error a static sentence; -ENOMEM. No words at all
- * are -EINVAL. */
+/* *ret is one NULL-terminated allocation, for free(3). -EINVAL with *ret_error a static sentence; -ENOMEM. No words at
+ * all are -EINVAL. */
 int words_split(const char *text, char ***ret, const char **ret_error) _must_check_;
 
 #endif

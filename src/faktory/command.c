@@ -9,9 +9,9 @@
 #include <string.h>
 
 static const char *const verb_names[] = {
-	[VERB_OTHER] = "other", [VERB_HELLO] = "HELLO", [VERB_FETCH] = "FETCH", [VERB_ACK] = "ACK",
-	[VERB_FAIL] = "FAIL",	[VERB_BEAT] = "BEAT",	[VERB_PUSH] = "PUSH",	[VERB_PUSHB] = "PUSHB",
-	[VERB_END] = "END",
+	[VERB_OTHER] = "other", [VERB_HELLO] = "HELLO", [VERB_FETCH] = "FETCH",
+	[VERB_ACK] = "ACK",     [VERB_FAIL] = "FAIL",   [VERB_BEAT] = "BEAT",
+	[VERB_PUSH] = "PUSH",   [VERB_PUSHB] = "PUSHB", [VERB_END] = "END",
 };
 static_assert(ARRAY_SIZE(verb_names) == _VERB_MAX, "every verb has a name");
 

@@ -53,7 +53,7 @@ int hi_parse(const char *line, size_t bytes, struct hi *ret)
 {
 	_cleanup_json_ struct json_object *o = NULL;
 	struct json_object *v, *i, *salt;
-	struct hi hi = { 0 };
+	struct hi hi = {0};
 
 	if (bytes < 3 || memcmp(line, "HI ", 3) != 0)
 		return -EBADMSG;
@@ -180,7 +180,8 @@ static int member_integer(const struct member *m, int64_t min, int64_t max, int6
 	size_t bytes = (size_t)(m->value_end - m->value);
 	long long n;
 
-	if (bytes == 0 || bytes >= sizeof(digits) || !(isdigit((unsigned char)m->value[0]) || (m->value[0] == '-' && min < 0)))
+	if (bytes == 0 || bytes >= sizeof(digits) ||
+	    !(isdigit((unsigned char)m->value[0]) || (m->value[0] == '-' && min < 0)))
 		return -EBADMSG;
 	memcpy(digits, m->value, bytes);
 	digits[bytes] = '\0';
@@ -257,7 +258,7 @@ int hello_parse(const char *args, size_t bytes, struct hello *ret)
 {
 	_cleanup_json_ struct json_object *o = NULL;
 	_cleanup_free_ char *json = NULL;
-	struct hello h = { 0 };
+	struct hello h = {0};
 	const char *p = args, *end;
 	struct member m;
 	int k;
@@ -271,12 +272,12 @@ int hello_parse(const char *args, size_t bytes, struct hello *ret)
 	o = json_parse(args, bytes);
 	if (!json_object_is_type(o, json_type_object))
 		return -EBADMSG;
-	json_object_object_foreach(o, key, value)
-		if (value && strcasecmp(key, "labels") == 0) {
-			k = labels_check(value);
-			if (k < 0)
-				return k;
-		}
+	json_object_object_foreach(o, key, value) if (value && strcasecmp(key, "labels") == 0)
+	{
+		k = labels_check(value);
+		if (k < 0)
+			return k;
+	}
 
 	json = malloc(bytes);
 	if (!json)
@@ -306,7 +307,7 @@ int hello_parse(const char *args, size_t bytes, struct hello *ret)
 void hello_done(struct hello *h)
 {
 	free(h->json);
-	*h = (struct hello){ 0 };
+	*h = (struct hello){0};
 }
 
 void handshake_hash(const char *password, const char *salt, unsigned iterations, char ret_hex[HANDSHAKE_HASH_MAX])

@@ -30,10 +30,10 @@ struct hi {
 int hi_parse(const char *line, size_t bytes, struct hi *ret) _must_check_;
 
 struct hello {
-	char *json;    /* owned: the object as it came, without any pwdhash, ready for hello_write() */
+	char *json; /* owned: the object as it came, without any pwdhash, ready for hello_write() */
 	size_t json_bytes;
-	long version;  /* 0 when absent: then the hash has one round only (faktory-live 10) */
-	pid_t pid;     /* 0 when absent or not positive */
+	long version;          /* 0 when absent: then the hash has one round only (faktory-live 10) */
+	pid_t pid;             /* 0 when absent or not positive */
 	char wid[JOB_WID_MAX]; /* decoded, empty when absent or null */
 };
 
@@ -42,13 +42,13 @@ struct hello {
 int hello_parse(const char *args, size_t bytes, struct hello *ret) _must_check_;
 void hello_done(struct hello *h);
 
-/* SHA-256 of password+salt, then of the digest, `iterations` times in all; lower-case hex. About 0.3 µs a round, so some
- * milliseconds for the server's 4000 to 8100 rounds: never more than one in a turn of the loop (hazards 23). */
+/* SHA-256 of password+salt, then of the digest, `iterations` times in all; lower-case hex. About 0.3 µs a round, so
+ * some milliseconds for the server's 4000 to 8100 rounds: never more than one in a turn of the loop (hazards 23). */
 void handshake_hash(const char *password, const char *salt, unsigned iterations, char ret_hex[HANDSHAKE_HASH_MAX]);
 
 /* "HELLO {...}\r\n" with pwdhash added where the server asked for one and password is not NULL. malloc'ed, the
  * caller's. -ENOMEM. */
-int hello_write(const struct hello *h, const struct hi *hi, const char *password, char **ret, size_t *ret_bytes)
-	_must_check_;
+int hello_write(const struct hello *h, const struct hi *hi, const char *password, char **ret,
+		size_t *ret_bytes) _must_check_;
 
 #endif

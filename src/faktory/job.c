@@ -52,25 +52,26 @@ static const struct {
 	enum key key;
 	enum section section;
 	unsigned modes;
-} keys[] = { /* by length */
-	{ "jid", 3, KEY_JID, SECTION_TOP, FETCHED | EXACT | FOLDED },
-	{ "wid", 3, KEY_WID, SECTION_TOP, FOLDED },
-	{ "bid", 3, KEY_ENTERPRISE, SECTION_CUSTOM, FETCHED },
-	{ "queue", 5, KEY_QUEUE, SECTION_TOP, FETCHED },
-	{ "retry", 5, KEY_RETRY, SECTION_TOP, FETCHED },
-	{ "track", 5, KEY_ENTERPRISE, SECTION_CUSTOM, FETCHED },
-	{ "custom", 6, KEY_CUSTOM, SECTION_TOP, FETCHED },
-	{ "jobtype", 7, KEY_JOBTYPE, SECTION_TOP, FETCHED },
-	{ "failure", 7, KEY_FAILURE, SECTION_TOP, FETCHED },
-	{ "unique_for", 10, KEY_ENTERPRISE, SECTION_CUSTOM, FETCHED },
-	{ "reserve_for", 11, KEY_RESERVE_FOR, SECTION_TOP, FETCHED },
-	{ "retry_count", 11, KEY_RETRY_COUNT, SECTION_FAILURE, FETCHED },
+} keys[] = {
+	/* by length */
+	{"jid", 3, KEY_JID, SECTION_TOP, FETCHED | EXACT | FOLDED},
+	{"wid", 3, KEY_WID, SECTION_TOP, FOLDED},
+	{"bid", 3, KEY_ENTERPRISE, SECTION_CUSTOM, FETCHED},
+	{"queue", 5, KEY_QUEUE, SECTION_TOP, FETCHED},
+	{"retry", 5, KEY_RETRY, SECTION_TOP, FETCHED},
+	{"track", 5, KEY_ENTERPRISE, SECTION_CUSTOM, FETCHED},
+	{"custom", 6, KEY_CUSTOM, SECTION_TOP, FETCHED},
+	{"jobtype", 7, KEY_JOBTYPE, SECTION_TOP, FETCHED},
+	{"failure", 7, KEY_FAILURE, SECTION_TOP, FETCHED},
+	{"unique_for", 10, KEY_ENTERPRISE, SECTION_CUSTOM, FETCHED},
+	{"reserve_for", 11, KEY_RESERVE_FOR, SECTION_TOP, FETCHED},
+	{"retry_count", 11, KEY_RETRY_COUNT, SECTION_FAILURE, FETCHED},
 };
 #define KEY_BYTES_MAX 11
 static_assert(JOB_TEXT_MAX >= 6 * STRLEN("retry_count"), "a key spelled in escapes has room");
 
 /* Where the keys of each length begin: most keys of a job are none of these, and need no more than a look here. */
-static const uint8_t first_key[KEY_BYTES_MAX + 2] = { 0, 0, 0, 0, 3, 3, 6, 7, 9, 9, 9, 10, 12 };
+static const uint8_t first_key[KEY_BYTES_MAX + 2] = {0, 0, 0, 0, 3, 3, 6, 7, 9, 9, 9, 10, 12};
 
 void job_scan_init(struct job_scan *s, enum job_scan_mode mode)
 {
@@ -90,7 +91,7 @@ void job_scan_init(struct job_scan *s, enum job_scan_mode mode)
 	s->refused = s->text_cut = false;
 	s->text_bytes = 0;
 	s->value_bytes = 0;
-	s->cross = (struct cross){ 0 };
+	s->cross = (struct cross){0};
 }
 
 uint64_t job_lease_sec(int64_t reserve_for)
@@ -452,8 +453,8 @@ static void scan_byte(struct job_scan *s, char c)
 	}
 }
 
-/* An ACK as nearly all libraries write it, {"jid":"..."} and nothing else, in one piece: half of all commands are such, and
- * this reads one in a third of the time. False, and nothing has happened, when it is any other. */
+/* An ACK as nearly all libraries write it, {"jid":"..."} and nothing else, in one piece: half of all commands are such,
+ * and this reads one in a third of the time. False, and nothing has happened, when it is any other. */
 static bool scan_usual_ack(struct job_scan *s, const char *p, size_t bytes)
 {
 #define OPENING "{\"jid\":"

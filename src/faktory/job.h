@@ -28,21 +28,21 @@ enum job_scan_mode {
 
 struct job {
 	/* Raw JSON bytes between the quotes, good ones: jid_decode() takes them. jid_bytes is 0 when absent, no string,
-	 * or one that cannot be followed (then jid_too_long): longer than JID_RAW_MAX, or with a "\r\n" in it, by which a
-	 * producer could forge replies. */
+	 * or one that cannot be followed (then jid_too_long): longer than JID_RAW_MAX, or with a "\r\n" in it, by which
+	 * a producer could forge replies. */
 	char jid[JID_RAW_MAX];
 	uint16_t jid_bytes;
 	bool jid_too_long;
 
-	char queue[JOB_QUEUE_MAX];   /* terminated, raw JSON bytes */
+	char queue[JOB_QUEUE_MAX]; /* terminated, raw JSON bytes */
 	char jobtype[JOB_QUEUE_MAX];
-	char wid[JOB_WID_MAX];       /* BEAT: terminated, raw; empty when absent */
+	char wid[JOB_WID_MAX]; /* BEAT: terminated, raw; empty when absent */
 
-	int64_t reserve_for;         /* seconds as written; 0 when absent */
+	int64_t reserve_for; /* seconds as written; 0 when absent */
 	bool have_retry;
 	int64_t retry;
-	int64_t retry_count;         /* failure.retry_count, 0 when absent */
-	bool custom_has_enterprise;  /* custom holds bid, unique_for or track: ACK and PUSHB would do harm (hazards 7) */
+	int64_t retry_count;        /* failure.retry_count, 0 when absent */
+	bool custom_has_enterprise; /* custom holds bid, unique_for or track: ACK and PUSHB would do harm (hazards 7) */
 };
 
 struct job_scan {
@@ -53,13 +53,13 @@ struct job_scan {
 	/* private */
 	enum job_scan_mode mode;
 	uint8_t state;
-	uint8_t section;      /* inside "failure" or "custom", else 0 */
-	uint8_t key;          /* which key the present value belongs to */
-	bool refused;         /* the server will answer "invalid": nothing that follows can give a jid */
+	uint8_t section; /* inside "failure" or "custom", else 0 */
+	uint8_t key;     /* which key the present value belongs to */
+	bool refused;    /* the server will answer "invalid": nothing that follows can give a jid */
 	bool text_cut;
 	uint8_t text_bytes;
-	uint16_t value_bytes; /* of the present string value, kept or not, at most JID_RAW_MAX + 1 */
-	struct cross cross;   /* the present string, or the value that is only counted */
+	uint16_t value_bytes;    /* of the present string value, kept or not, at most JID_RAW_MAX + 1 */
+	struct cross cross;      /* the present string, or the value that is only counted */
 	char text[JOB_TEXT_MAX]; /* a key, as it is spelled, or a number or literal */
 };
 

@@ -13,7 +13,7 @@
 
 void resp_reset(struct resp *r)
 {
-	*r = (struct resp){ 0 };
+	*r = (struct resp){0};
 }
 
 static bool kind_has_length(char kind)
@@ -223,24 +223,24 @@ static const struct {
 	const char *begins;
 	enum resp_error class;
 } error_table[] = {
-	{ "Job not found", RESP_ERROR_NOT_FOUND },
-	{ "Invalid password", RESP_ERROR_PASSWORD },
-	{ "shutdown in progress", RESP_ERROR_UNAVAILABLE },
-	{ "redis: client is closed", RESP_ERROR_UNAVAILABLE },
-	{ "too many connections", RESP_ERROR_UNAVAILABLE },
+	{"Job not found", RESP_ERROR_NOT_FOUND},
+	{"Invalid password", RESP_ERROR_PASSWORD},
+	{"shutdown in progress", RESP_ERROR_UNAVAILABLE},
+	{"redis: client is closed", RESP_ERROR_UNAVAILABLE},
+	{"too many connections", RESP_ERROR_UNAVAILABLE},
 	/* what the server says before it touches anything */
-	{ "invalid ", RESP_ERROR_REFUSED },
-	{ "missing ", RESP_ERROR_REFUSED },
-	{ "unknown ", RESP_ERROR_REFUSED },
-	{ "internal error", RESP_ERROR_REFUSED },
-	{ "batch ", RESP_ERROR_REFUSED },
-	{ "tracking ", RESP_ERROR_REFUSED },
-	{ "jobs must ", RESP_ERROR_REFUSED },
-	{ "jobs cannot ", RESP_ERROR_REFUSED },
-	{ "must call ", RESP_ERROR_REFUSED },
-	{ "no such ", RESP_ERROR_REFUSED },
-	{ "QUEUE", RESP_ERROR_REFUSED },
-	{ "PUSHB", RESP_ERROR_REFUSED },
+	{"invalid ", RESP_ERROR_REFUSED},
+	{"missing ", RESP_ERROR_REFUSED},
+	{"unknown ", RESP_ERROR_REFUSED},
+	{"internal error", RESP_ERROR_REFUSED},
+	{"batch ", RESP_ERROR_REFUSED},
+	{"tracking ", RESP_ERROR_REFUSED},
+	{"jobs must ", RESP_ERROR_REFUSED},
+	{"jobs cannot ", RESP_ERROR_REFUSED},
+	{"must call ", RESP_ERROR_REFUSED},
+	{"no such ", RESP_ERROR_REFUSED},
+	{"QUEUE", RESP_ERROR_REFUSED},
+	{"PUSHB", RESP_ERROR_REFUSED},
 };
 
 enum resp_error resp_error_class(const struct resp *r)

@@ -20,16 +20,16 @@
 struct resp {
 	/* Valid once `kind` is not 0: the kind of the outermost reply, '+', '-', ':', '$' or '*'. */
 	char kind;
-	bool nil;            /* "$-1" or "*-1" */
-	bool header_done;    /* the first line is complete; for '$': body_bytes and header_bytes are known */
-	bool done;           /* the reply is complete */
-	uint32_t header_bytes; /* of the first line, with its end */
-	uint64_t body_bytes; /* '$' only: of the body, without the line end behind it */
+	bool nil;                 /* "$-1" or "*-1" */
+	bool header_done;         /* the first line is complete; for '$': body_bytes and header_bytes are known */
+	bool done;                /* the reply is complete */
+	uint32_t header_bytes;    /* of the first line, with its end */
+	uint64_t body_bytes;      /* '$' only: of the body, without the line end behind it */
 	char head[RESP_HEAD_MAX]; /* the first line without kind and end, cut, always terminated */
 	uint8_t head_bytes;
 
 	/* private */
-	uint64_t left;       /* bytes of the present bulk, with its line end, still to come */
+	uint64_t left; /* bytes of the present bulk, with its line end, still to come */
 	uint64_t elements[RESP_DEPTH_MAX];
 	uint8_t depth;
 	bool in_line;
@@ -53,11 +53,14 @@ bool resp_is_ok(const struct resp *r);
 
 /* What an -ERR means to the one who sent the command (hazards 5). Meaningful when r->kind is '-'. */
 enum resp_error {
-	RESP_ERROR_REFUSED,       /* not executed, and would not be if sent again: invalid ACK, missing JID, unknown command … */
-	RESP_ERROR_NOT_FOUND,     /* "Job not found": the server does not know the reservation */
-	RESP_ERROR_UNAVAILABLE,   /* not executed, send again: shutdown in progress, redis: client is closed, too many connections */
-	RESP_ERROR_STORAGE,       /* half done (faktory-live N3): NOREPLICAS, MISCONF, OOM, READONLY, context deadline exceeded, … */
-	RESP_ERROR_PASSWORD,      /* "Invalid password" */
+	RESP_ERROR_REFUSED, /* not executed, and would not be if sent again: invalid ACK, missing JID, unknown command …
+			     */
+	RESP_ERROR_NOT_FOUND,   /* "Job not found": the server does not know the reservation */
+	RESP_ERROR_UNAVAILABLE, /* not executed, send again: shutdown in progress, redis: client is closed, too many
+				   connections */
+	RESP_ERROR_STORAGE,     /* half done (faktory-live N3): NOREPLICAS, MISCONF, OOM, READONLY, context deadline
+				   exceeded, … */
+	RESP_ERROR_PASSWORD,    /* "Invalid password" */
 };
 enum resp_error resp_error_class(const struct resp *r);
 

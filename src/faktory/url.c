@@ -59,8 +59,8 @@ static const char *host_check(const char *host, bool bracketed)
 	struct in6_addr address;
 
 	if (bracketed)
-		return inet_pton(AF_INET6, host, &address) == 1 ? NULL :
-								  "the server URL has something between brackets that "
+		return inet_pton(AF_INET6, host, &address) == 1 ? NULL
+								: "the server URL has something between brackets that "
 								  "is no IPv6 address; right is [::1]";
 	if (!*host)
 		return "the server URL names no host; right is tcp://HOST:7419";
@@ -69,7 +69,8 @@ static const char *host_check(const char *host, bool bracketed)
 	for (const char *p = host; *p; p++)
 		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '-' ||
 		      *p == '.' || *p == '_'))
-			return "the server URL has a host name with other characters than letters, digits, '-', '.' and '_'";
+			return "the server URL has a host name with other characters than letters, digits, '-', '.' "
+			       "and '_'";
 	return NULL;
 }
 
@@ -140,14 +141,15 @@ static int host_parse(const char *p, const char *end, struct server_url *u, cons
 
 int server_url_parse(const char *url, struct server_url *ret, const char **ret_error)
 {
-	struct server_url u = { 0 };
+	struct server_url u = {0};
 	const char *p, *end, *at;
 	int k;
 
 	*ret_error = NULL;
 	for (p = url; *p; p++)
 		if ((unsigned char)*p <= ' ' || *p == 0x7f) {
-			*ret_error = "the server URL holds a blank or a control character; in a password write it as %20";
+			*ret_error =
+				"the server URL holds a blank or a control character; in a password write it as %20";
 			return -EINVAL;
 		}
 	if (strncasecmp(url, "tcp://", 6) == 0) {
@@ -174,7 +176,8 @@ int server_url_parse(const char *url, struct server_url *ret, const char **ret_e
 	if (at) {
 		k = userinfo_parse(p, at, &u);
 		if (k == -EINVAL)
-			*ret_error = "the server URL has a '%' in its password that is not followed by two hexadecimal digits; "
+			*ret_error = "the server URL has a '%' in its password that is not followed by two hexadecimal "
+				     "digits; "
 				     "a percent sign is written %25";
 		p = at + 1;
 	}
@@ -203,7 +206,7 @@ void server_url_done(struct server_url *u)
 	free(u->password);
 	free(u->username);
 	free(u->path);
-	*u = (struct server_url){ 0 };
+	*u = (struct server_url){0};
 }
 
 char *server_url_show(const struct server_url *u)

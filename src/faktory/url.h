@@ -12,8 +12,8 @@
 #define URL_PORT_DEFAULT 7419
 
 struct server_url {
-	bool tls;       /* tcp+tls:// */
-	char *host;     /* owned; an IPv6 literal without its brackets */
+	bool tls;   /* tcp+tls:// */
+	char *host; /* owned; an IPv6 literal without its brackets */
 	uint16_t port;
 	char *password; /* owned; percent-decoded; NULL when none */
 	char *username; /* owned; percent-decoded; NULL when none */

@@ -3,9 +3,9 @@
  * What comes from the server: the reply to each request, what it does to the ledger, and what the session is told. A
  * request outlives its session: its reply still settles a hold, or brings a stray.
  */
-#include "gateway/internal.h"
 #include "base/log.h"
 #include "faktory/fail.h"
+#include "gateway/internal.h"
 #include <string.h>
 
 /* A FETCH reply that is too long to be held: what is known of its job so far. */
@@ -167,7 +167,8 @@ static void answer_long_job(struct request *r, struct session *s, const struct l
 
 		if (!j->scan.done)
 			j->scan.job.reserve_for = 1; /* clamped to the minimum */
-		if (ledger_add(l->gateway->ledger, &l->holder, &j->scan.job, r->base.sent_usec, clock_now_usec(), &h) < 0)
+		if (ledger_add(l->gateway->ledger, &l->holder, &j->scan.job, r->base.sent_usec, clock_now_usec(), &h) <
+		    0)
 			j->untracked = true;
 		else {
 			h->pid = r->pid;
@@ -251,8 +252,7 @@ static void answer_report(struct request *r, struct session *s, const struct lin
 
 	/* Parts of a long answer: an echo of the whole line. Its first part says all. */
 	if (reply->first && h && h->state != HOLD_GONE) {
-		enum resp_error error =
-			reply->resp->kind == '-' ? resp_error_class(reply->resp) : RESP_ERROR_REFUSED;
+		enum resp_error error = reply->resp->kind == '-' ? resp_error_class(reply->resp) : RESP_ERROR_REFUSED;
 
 		if (reply->resp->kind == '+' || (r->kind == REQUEST_FAIL && error == RESP_ERROR_NOT_FOUND)) {
 			ledger_settle(h);
@@ -262,7 +262,8 @@ static void answer_report(struct request *r, struct session *s, const struct lin
 			if (answer_hand_over(r, s))
 				return;
 		} else if (error == RESP_ERROR_STORAGE) {
-			log_error("%s: the server could not store the failure of job %s (%s): the job is likely to vanish "
+			log_error("%s: the server could not store the failure of job %s (%s): the job is likely to "
+				  "vanish "
 				  "at the end of its lease.",
 				  l->holder.name, jid_show(shown, h->jid, h->jid_bytes), reply->resp->head);
 			ledger_settle(h);
@@ -335,7 +336,8 @@ void request_on_lost(struct request *r, bool partial)
 		} else if (s)
 			wait_for_answer(s, 0, true, MAX(now, r->base.sent_usec + FETCH_NIL_USEC));
 		if (partial && !r->job)
-			log_warning("%s: the link was lost in the middle of a job's delivery; what job it was is not known, and "
+			log_warning("%s: the link was lost in the middle of a job's delivery; what job it was is not "
+				    "known, and "
 				    "it is left to the end of its lease.",
 				    r->listener->holder.name);
 		listener_changed(r->listener);

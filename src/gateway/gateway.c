@@ -18,10 +18,11 @@ static void gateway_bury(_unused_ evutil_socket_t fd, _unused_ short events, voi
 }
 
 /* A session that its worker has closed with jobs in hand may be the first sign of that worker's death. Closing our end
- * takes 30 microseconds, on the processor on which the worker has not finished dying: that can wait until its jobs are FAILed. */
+ * takes 30 microseconds, on the processor on which the worker has not finished dying: that can wait until its jobs are
+ * FAILed. */
 void gateway_take_session(struct gateway *g, struct session *s)
 {
-	const struct timeval soon = { .tv_usec = GRAVEYARD_USEC };
+	const struct timeval soon = {.tv_usec = GRAVEYARD_USEC};
 
 	TAILQ_INSERT_TAIL(&g->graveyard, s, in_sessions);
 	if (s->stream.fd >= 0 && event_add(g->undertaker, &soon) == 0)
@@ -37,7 +38,11 @@ int gateway_new(struct event_base *base, struct ledger *ledger, struct dialer *d
 	if (!g)
 		return -ENOMEM;
 	*g = (struct gateway){
-		.base = base, .ledger = ledger, .dialer = dialer, .settings = *settings, .ops = ops,
+		.base = base,
+		.ledger = ledger,
+		.dialer = dialer,
+		.settings = *settings,
+		.ops = ops,
 	};
 	TAILQ_INIT(&g->graveyard);
 	g->undertaker = event_new(base, -1, 0, gateway_bury, g);

@@ -27,29 +27,31 @@ struct gateway_ops {
 	void (*on_hello)(void *worker, const struct hello *hello);
 	/* The server told the worker to terminate (BEAT answer): an exit that follows was asked for. */
 	void (*on_terminate)(void *worker);
-	/* The worker's own report has lost its link, or found none: it must reach the server in some other way, as what it
-	 * is. The hold is SETTLING. line is malloc'ed and given away. */
+	/* The worker's own report has lost its link, or found none: it must reach the server in some other way, as what
+	 * it is. The hold is SETTLING. line is malloc'ed and given away. */
 	void (*on_report)(void *worker, struct hold *hold, enum report_kind kind, char *line, size_t line_bytes);
-	/* The server gave out a job that nobody can take. The hold is STRAY; hold->body is there when it could be kept. */
+	/* The server gave out a job that nobody can take. The hold is STRAY; hold->body is there when it could be kept.
+	 */
 	void (*on_stray)(void *worker, struct hold *hold);
 	/* A hold of a dead worker is HELD (again): the server refused its report. */
 	void (*on_refused)(void *worker, struct hold *hold);
 	/* A wid of the worker has been silent for so long that the server would cut its links off (hazards 13). */
 	void (*on_silent)(void *worker, const char *wid);
-	/* Something has ended that one may have been waiting for: a session, its input, a FETCH, a hold. May come often; asks
-	 * for a look at the listener_* predicates after the present turn, not in the call. */
+	/* Something has ended that one may have been waiting for: a session, its input, a FETCH, a hold. May come
+	 * often; asks for a look at the listener_* predicates after the present turn, not in the call. */
 	void (*on_change)(void *worker);
 };
 
 struct gateway_settings {
-	unsigned sessions_max;   /* per worker */
-	size_t keep_body_bytes;  /* a stray's body is kept up to this size */
+	unsigned sessions_max;  /* per worker */
+	size_t keep_body_bytes; /* a stray's body is kept up to this size */
 };
 #define GATEWAY_SESSIONS_MAX 4000 /* the server's own limit is 2000 connections, of all workers together */
 
 /* base, ledger, dialer and ops are borrowed and outlive the gateway. */
 int gateway_new(struct event_base *base, struct ledger *ledger, struct dialer *dialer,
-		const struct gateway_settings *settings, const struct gateway_ops *ops, struct gateway **ret) _must_check_;
+		const struct gateway_settings *settings, const struct gateway_ops *ops,
+		struct gateway **ret) _must_check_;
 struct gateway *gateway_free(struct gateway *g); /* all listeners must have been freed */
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The HELLOs of one worker, each kept once: a pool of sessions says the same bytes on every one of them. Also knows when each
- * wid was last heard of, since the server cuts off a silent one and a FETCH that is running then strands its job.
+ * The HELLOs of one worker, each kept once: a pool of sessions says the same bytes on every one of them. Also knows
+ * when each wid was last heard of, since the server cuts off a silent one and a FETCH that is running then strands its
+ * job.
  */
 #include "gateway/internal.h"
 #include <stdio.h>
@@ -19,7 +20,7 @@ int identity_get(struct listener *l, struct hello *hello, struct identity **ret)
 		if (!i)
 			return -ENOMEM;
 		i->hello = *hello;
-		*hello = (struct hello){ 0 };
+		*hello = (struct hello){0};
 		i->beaten_usec = clock_now_usec();
 		(void)snprintf(i->quoted_wid, sizeof i->quoted_wid, "\"%s\"", i->hello.wid);
 		HASH_ADD_KEYPTR(hh, l->identities, i->hello.json, i->hello.json_bytes, i);

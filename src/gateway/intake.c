@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What comes from the worker: whole lines, and what becomes of each. A command is dealt with, or it stays at the head of
- * the session's input: because a FETCH is under way (nothing is sent behind one), because it needs a link that is not
- * ready, or because an answer of our own would overtake the server's.
+ * What comes from the worker: whole lines, and what becomes of each. A command is dealt with, or it stays at the head
+ * of the session's input: because a FETCH is under way (nothing is sent behind one), because it needs a link that is
+ * not ready, or because an answer of our own would overtake the server's.
  */
-#include "gateway/internal.h"
 #include "base/log.h"
+#include "gateway/internal.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -44,7 +44,8 @@ static bool intake_pass(struct session *s, enum request_kind kind, const struct 
 	return true;
 }
 
-/* Nobody reads the answer of a dead worker's or a half-closed session's FETCH: it would fetch for the dead (hazards 9). */
+/* Nobody reads the answer of a dead worker's or a half-closed session's FETCH: it would fetch for the dead (hazards 9).
+ */
 static bool intake_is_deaf(const struct session *s)
 {
 	return s->eof || s->listener->dead;
@@ -114,7 +115,8 @@ static bool intake_answer_report(struct session *s, const struct job *job, bool 
 	return true;
 }
 
-/* No link: the reporter brings it to the server, as what it is, and the worker has its +OK in a second at the latest. */
+/* No link: the reporter brings it to the server, as what it is, and the worker has its +OK in a second at the latest.
+ */
 static bool intake_report_in_transit(struct session *s, const struct command *c, struct hold *h)
 {
 	struct listener *l = s->listener;
@@ -213,7 +215,8 @@ static void intake_hello(struct session *s, const struct command *c)
 	struct hello hello;
 
 	if (c->verb != VERB_HELLO || hello_parse(c->args, c->args_bytes, &hello) < 0) {
-		log_info("%s: a session did not begin with a HELLO that the server would take; it is closed.", l->holder.name);
+		log_info("%s: a session did not begin with a HELLO that the server would take; it is closed.",
+			 l->holder.name);
 		session_end(s);
 		return;
 	}

@@ -11,8 +11,9 @@
  *   retired.c    links without a session: waiting for a last reply, or spare
  *   identity.c   the HELLOs of a worker
  *
- * No session is freed inside a function of its own: it goes to the gateway's graveyard, which is emptied when the callback
- * has returned. So a pointer to a session is good until then, and session_is_over() tells whether there is any use in it.
+ * No session is freed inside a function of its own: it goes to the gateway's graveyard, which is emptied when the
+ * callback has returned. So a pointer to a session is good until then, and session_is_over() tells whether there is any
+ * use in it.
  */
 #ifndef CHARGEHAND_GATEWAY_INTERNAL_H
 #define CHARGEHAND_GATEWAY_INTERNAL_H
@@ -29,8 +30,8 @@
 #endif
 #include <uthash.h>
 
-/* A line up to this length is held in memory until it is whole; a longer one passes as it comes. Also what a session may send
- * ahead while it waits for an answer. */
+/* A line up to this length is held in memory until it is whole; a longer one passes as it comes. Also what a session
+ * may send ahead while it waits for an answer. */
 #define LINE_HELD_MAX (64 * 1024)
 
 /* The server closes a connection that has not said HELLO after two seconds, so does chargehand. */
@@ -47,14 +48,15 @@
 #define LINK_WAIT_FETCH_USEC (400 * USEC_PER_MSEC)
 #define LINK_WAIT_USEC (2 * USEC_PER_SEC)
 
-/* A report that the server does not confirm in this time is confirmed by chargehand, which has it in hand (hazards 3). */
+/* A report that the server does not confirm in this time is confirmed by chargehand, which has it in hand (hazards 3).
+ */
 #define REPORT_WAIT_USEC (1 * USEC_PER_SEC)
 
 /* The server cuts off a wid after 60 s of silence, looked at every 15 s (hazards 13). */
 #define BEAT_SILENCE_USEC (40 * USEC_PER_SEC)
 
-/* A link that is no longer needed is kept so long for a session that says the same HELLO: clients that open one connection
- * per command then cost no dial and no hash each. */
+/* A link that is no longer needed is kept so long for a session that says the same HELLO: clients that open one
+ * connection per command then cost no dial and no hash each. */
 #define SPARE_KEEP_USEC (5 * USEC_PER_SEC)
 #define SPARE_MAX 64
 
@@ -87,21 +89,21 @@ struct listener {
 	int fd;
 	struct event accept_event;
 	struct event timer;
-	usec_t timer_due_usec;       /* USEC_NEVER: not armed */
-	usec_t accept_again_usec;    /* out of descriptors: try again then; USEC_NEVER: accepting */
+	usec_t timer_due_usec;    /* USEC_NEVER: not armed */
+	usec_t accept_again_usec; /* out of descriptors: try again then; USEC_NEVER: accepting */
 	bool quiet, dead, gave_up;
-	bool backlog_empty;          /* dead: accept(2) has said EAGAIN */
+	bool backlog_empty; /* dead: accept(2) has said EAGAIN */
 
 	struct session_list sessions;
-	unsigned n_sessions;         /* in the list */
-	unsigned n_open;             /* whose other end still has them open */
-	struct session_list greeting; /* that have not said HELLO, oldest first */
-	struct session_list waiting; /* by due time, the first due first */
+	unsigned n_sessions;           /* in the list */
+	unsigned n_open;               /* whose other end still has them open */
+	struct session_list greeting;  /* that have not said HELLO, oldest first */
+	struct session_list waiting;   /* by due time, the first due first */
 	TAILQ_HEAD(, request) fetches; /* under way for a session, oldest first */
 	unsigned n_fetches;
-	unsigned n_requests;         /* under way, with or without a session */
+	unsigned n_requests;                       /* under way, with or without a session */
 	TAILQ_HEAD(retired_list, retired) retired; /* links without a session: waiting for replies … */
-	struct retired_list spares;  /* … and with nothing under way, oldest first */
+	struct retired_list spares;                /* … and with nothing under way, oldest first */
 	unsigned n_spares;
 	struct identity *identities;
 };
@@ -116,14 +118,14 @@ struct upload;
 struct session {
 	struct stream stream;
 	struct listener *listener;
-	struct link *link;        /* NULL: none wanted at the moment */
+	struct link *link;         /* NULL: none wanted at the moment */
 	struct identity *identity; /* NULL before HELLO */
-	struct request *fetch;    /* a FETCH under way: nothing behind it is sent before its answer */
-	unsigned n_requests;      /* under way, fetch included */
+	struct request *fetch;     /* a FETCH under way: nothing behind it is sent before its answer */
+	unsigned n_requests;       /* under way, fetch included */
 
-	char *in;                 /* input not dealt with yet: a partial line, or what waits */
+	char *in; /* input not dealt with yet: a partial line, or what waits */
 	size_t in_bytes, in_size;
-	struct upload *upload;    /* a long line is passing */
+	struct upload *upload; /* a long line is passing */
 
 	struct hold *undelivered; /* its reply has not reached the kernel; the hold has the body */
 	struct hold *reported;    /* WAIT_ANSWER: the reporter has it, and its answer comes first */
@@ -133,9 +135,9 @@ struct session {
 	bool nil;
 	usec_t due_usec;
 
-	bool eof;      /* nothing more will be read */
-	bool ended;    /* END, or a broken connection: what is left of the input is of no interest */
-	bool over;     /* in the graveyard */
+	bool eof;                         /* nothing more will be read */
+	bool ended;                       /* END, or a broken connection: what is left of the input is of no interest */
+	bool over;                        /* in the graveyard */
 	TAILQ_ENTRY(session) in_sessions; /* later: in the graveyard */
 	TAILQ_ENTRY(session) in_queue;    /* greeting or waiting */
 };
@@ -158,8 +160,8 @@ struct request {
 	struct hold *hold;       /* ACK, FAIL: a reference */
 	char *line;              /* FAIL: a copy, should the link be lost */
 	size_t line_bytes;
-	struct long_job *job;    /* FETCH: a long reply is passing */
-	pid_t pid;               /* FETCH: who asked */
+	struct long_job *job; /* FETCH: a long reply is passing */
+	pid_t pid;            /* FETCH: who asked */
 	TAILQ_ENTRY(request) in_queue;
 };
 
@@ -183,12 +185,12 @@ void listener_accept(struct listener *l);
 
 /* session.c */
 int session_new(struct listener *l, int fd) _must_check_;
-void session_advance(struct session *s);            /* does whatever can be done now; may end the session */
-void session_end(struct session *s);                /* closes it now; what is under way becomes somebody else's */
+void session_advance(struct session *s); /* does whatever can be done now; may end the session */
+void session_end(struct session *s);     /* closes it now; what is under way becomes somebody else's */
 void session_answer(struct session *s, const char *p, size_t bytes); /* one reply, one write */
 void session_read(struct session *s, bool to_the_end);
 void session_mark_eof(struct session *s);
-void session_want_link(struct session *s);          /* a spare one, or a new one that is dialled */
+void session_want_link(struct session *s);              /* a spare one, or a new one that is dialled */
 void session_strand_fetch(struct session *s, bool nil); /* its link is retired with the FETCH on it */
 bool session_is_drained(const struct session *s);
 static inline bool session_is_over(const struct session *s)

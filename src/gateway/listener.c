@@ -2,8 +2,8 @@
  *
  * One worker's door: its socket, the one timer behind all that its sessions wait for, and what the layer above asks.
  */
-#include "gateway/internal.h"
 #include "base/log.h"
+#include "gateway/internal.h"
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -105,7 +105,8 @@ static usec_t listener_expire_fetches(struct listener *l, usec_t now)
 		if (r->base.sent_usec + FETCH_LATE_USEC > now)
 			return r->base.sent_usec + FETCH_LATE_USEC;
 		if (r->job) {
-			/* It is coming: a long job on its way to the worker. Looked at again when it should be there. */
+			/* It is coming: a long job on its way to the worker. Looked at again when it should be there.
+			 */
 			TAILQ_REMOVE(&l->fetches, r, in_queue);
 			r->in_fetches = false;
 			l->n_fetches--;
@@ -157,7 +158,7 @@ static void listener_on_timer(_unused_ evutil_socket_t fd, _unused_ short events
 static int listener_open(struct sockaddr_in *ret_address)
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t address_bytes = sizeof address;
 	int one = 1;
 
@@ -267,7 +268,7 @@ unsigned listener_n_sessions_of(const struct listener *l, pid_t pid)
 	const struct session *s;
 	unsigned n = 0;
 
-	TAILQ_FOREACH(s, &l->sessions, in_sessions)
+	TAILQ_FOREACH (s, &l->sessions, in_sessions)
 		if (!s->eof && s->identity && s->identity->hello.pid == pid)
 			n++;
 	return n;
@@ -294,7 +295,7 @@ bool listener_is_drained(struct listener *l)
 
 	if (!l->dead || !l->backlog_empty)
 		return false;
-	TAILQ_FOREACH(s, &l->sessions, in_sessions)
+	TAILQ_FOREACH (s, &l->sessions, in_sessions)
 		if (!session_is_drained(s))
 			return false;
 	return true;

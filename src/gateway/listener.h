@@ -47,8 +47,8 @@ bool listener_is_drained(struct listener *l);
  * stuck in the kernel, has them; hazards 21): reads what is there, then closes. */
 void listener_give_up_sessions(struct listener *l);
 
-/* Drained, no request of the worker's waits for an answer of the server, no FETCH is under way: nothing more can come of
- * it, and it may be freed once its holds are settled. */
+/* Drained, no request of the worker's waits for an answer of the server, no FETCH is under way: nothing more can come
+ * of it, and it may be freed once its holds are settled. */
 bool listener_is_finished(const struct listener *l);
 
 /* The reporter has an answer for a report that came by on_report: a session that waits for it gets it. `ok`: +OK, else

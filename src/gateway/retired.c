@@ -113,7 +113,8 @@ struct link *retired_take_spare(struct listener *l, struct identity *identity)
 {
 	struct retired *d;
 
-	TAILQ_FOREACH_REVERSE(d, &l->spares, retired_list, entry) {
+	TAILQ_FOREACH_REVERSE(d, &l->spares, retired_list, entry)
+	{
 		if (d->identity != identity)
 			continue;
 		struct link *link = TAKE_PTR(d->link);

@@ -4,8 +4,8 @@
  * when its other end is at its end and every answer that is owed has been given. What is under way then goes on
  * without it.
  */
-#include "gateway/internal.h"
 #include "base/log.h"
+#include "gateway/internal.h"
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>

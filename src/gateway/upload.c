@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A line that is too long to be held: it passes as it comes, in pieces of one read, with bounded memory. What it is about is
- * known when its end comes, so only the line end is held back until then: without it the server carries nothing out
- * (faktory-live 11).
+ * A line that is too long to be held: it passes as it comes, in pieces of one read, with bounded memory. What it is
+ * about is known when its end comes, so only the line end is held back until then: without it the server carries
+ * nothing out (faktory-live 11).
  */
 #include "gateway/internal.h"
 #include <string.h>
@@ -73,8 +73,8 @@ static bool upload_decide(struct session *s, struct upload *u)
 	return true;
 }
 
-/* The report must not be carried out, and most of it is at the server: so its line never ends, and the worker is answered
- * as the server answers a job that it does not know. */
+/* The report must not be carried out, and most of it is at the server: so its line never ends, and the worker is
+ * answered as the server answers a job that it does not know. */
 static void upload_refuse(struct session *s)
 {
 	bool alone = link_first_request(s->link) == &s->upload->request->base;

@@ -15,8 +15,8 @@ static void wait_enqueue(struct session *s, usec_t due_usec)
 	/* Almost always the last one due: so looked for from the end. */
 	s->due_usec = due_usec;
 	TAILQ_FOREACH_REVERSE(before, list, session_list, in_queue)
-		if (before->due_usec <= due_usec)
-			break;
+	if (before->due_usec <= due_usec)
+		break;
 	if (before)
 		TAILQ_INSERT_AFTER(list, before, s, in_queue);
 	else
@@ -66,8 +66,8 @@ static void wait_give_answers(struct session *s)
 		session_answer(s, "$-1\r\n", STRLEN("$-1\r\n"));
 }
 
-/* No link has come: what waits at the head of the input is answered as design.md 4 says, or, where only the server could
- * answer, the session ends as a broken connection would end it. */
+/* No link has come: what waits at the head of the input is answered as design.md 4 says, or, where only the server
+ * could answer, the session ends as a broken connection would end it. */
 static void wait_without_link(struct session *s)
 {
 	enum verb verb = command_verb(s->in, s->in_bytes);

@@ -23,7 +23,8 @@
 #define STORE_AHEAD_BYTES ((uint32_t)32 << 10) /* less than this is left: more is reserved at the next turn */
 #define STORE_BYTES_MAX ((uint32_t)1 << 30)
 
-/* Of each hold that is in a file, for what may follow: two reports without a line, first-sent time, ACK answered, end. */
+/* Of each hold that is in a file, for what may follow: two reports without a line, first-sent time, ACK answered, end.
+ */
 #define HOLD_CLAIM_BYTES 216U
 /* Once in a file: the header of a chargehand that finds the disk full. */
 #define HEADER_CLAIM_BYTES 512U
@@ -53,7 +54,7 @@ struct store {
 struct piece {
 	uint32_t bytes; /* 0: there is none */
 	uint32_t at, new_at;
-	char *memory;   /* a copy, while it is not in the file */
+	char *memory; /* a copy, while it is not in the file */
 };
 
 struct journal_entry {
@@ -121,7 +122,8 @@ struct journal {
 };
 
 /* journal.c */
-char *journal_encode(struct journal *j, const struct record *r, size_t *ret_bytes) _must_check_; /* valid until the next */
+char *journal_encode(struct journal *j, const struct record *r,
+		     size_t *ret_bytes) _must_check_; /* valid until the next */
 struct record_text journal_text(const char *s);
 struct record journal_header_record(const struct journal *j);
 struct record journal_worker_record(const struct journal_worker *w);
@@ -146,8 +148,8 @@ int journal_sync_now(struct journal *j) _must_check_;
 void journal_free_worker(struct journal *j, struct journal_worker *w);
 
 /* store.c */
-/* Preamble and header, and room for `bytes` of records. *s is an empty file of zeros, or has fd -EBADF: then one is made,
- * and is there on failure as well if its fd says so. */
+/* Preamble and header, and room for `bytes` of records. *s is an empty file of zeros, or has fd -EBADF: then one is
+ * made, and is there on failure as well if its fd says so. */
 int store_begin(struct journal *j, const char *name, uint64_t bytes, struct store *s) _must_check_;
 void store_close(struct store *s);
 int store_grow(struct journal *j, struct store *s, uint64_t bytes) _must_check_;

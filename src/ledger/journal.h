@@ -10,17 +10,17 @@
  * Invariants:
  *   1. "journal" is a whole journal or is not there. It is made as "journal.new" and renamed; the file before it takes
  *      that name and is used again, for to free it would stop the loop for up to 10 ms.
- *   2. A hold is written only into space that is reserved (fallocate(2)), with enough more for an ACK, a first-sent time
- *      and an end of every hold that is in the file. So these can be written whatever has become of the disk.
- *   3. What can no longer be kept up to date is withdrawn: a journal that calls a finished job held would do harm at the
- *      next start, where none only leaves jobs to their leases.
+ *   2. A hold is written only into space that is reserved (fallocate(2)), with enough more for an ACK, a first-sent
+ * time and an end of every hold that is in the file. So these can be written whatever has become of the disk.
+ *   3. What can no longer be kept up to date is withdrawn: a journal that calls a finished job held would do harm at
+ * the next start, where none only leaves jobs to their leases.
  *   4. Nothing that was found and could not be read is overwritten: it gets another name.
  *
  * Nothing here is refused for want of disk. While the state is not JOURNAL_GOOD, what could not be written is kept in
  * memory, and every second a new file with all that is live is tried.
  *
- * The caller holds the state directory's lock. Does not log, waits for nothing but what JOURNAL_SYNC_ALWAYS asks for, and
- * has no timer: journal_work() is called when on_due() has said so, or when journal_fd() is readable.
+ * The caller holds the state directory's lock. Does not log, waits for nothing but what JOURNAL_SYNC_ALWAYS asks for,
+ * and has no timer: journal_work() is called when on_due() has said so, or when journal_fd() is readable.
  */
 #ifndef CHARGEHAND_LEDGER_JOURNAL_H
 #define CHARGEHAND_LEDGER_JOURNAL_H
@@ -69,9 +69,9 @@ struct journal;
 struct journal_entry; /* one hold's place in the journal */
 
 struct journal_settings {
-	int dir_fd;             /* of the state directory; borrowed, outlives the journal */
-	const char *server;     /* "host:port": a journal is about the jobs of one server */
-	const char *boot_id;    /* NULL: the kernel's */
+	int dir_fd;          /* of the state directory; borrowed, outlives the journal */
+	const char *server;  /* "host:port": a journal is about the jobs of one server */
+	const char *boot_id; /* NULL: the kernel's */
 	enum journal_sync sync;
 	const struct journal_io *io; /* NULL: the kernel's */
 
@@ -86,11 +86,11 @@ struct journal_settings {
 struct journal_worker {
 	uint64_t id;
 	char *name, *mark, *cgroup;
-	pid_t pid;            /* 0: not known */
+	pid_t pid; /* 0: not known */
 	uint64_t start_ticks;
-	bool other_boot;      /* pid and start_ticks mean nothing */
+	bool other_boot; /* pid and start_ticks mean nothing */
 	bool gone;
-	size_t n_holds;       /* in the journal */
+	size_t n_holds; /* in the journal */
 	/* private */
 	TAILQ_ENTRY(journal_worker) next;
 	bool in_file;
@@ -104,14 +104,14 @@ struct journal_found {
 	bool have_report;
 	struct record_report report;
 	bool have_sent, ack_answered;
-	struct record_sent sent;       /* the first time a FAIL for it was sent */
+	struct record_sent sent; /* the first time a FAIL for it was sent */
 };
 
 enum journal_aside {
 	JOURNAL_ASIDE_NOT,
 	JOURNAL_ASIDE_UNREADABLE, /* nothing could be made of it */
 	JOURNAL_ASIDE_DAMAGED,    /* a part could not be read, with good records behind it; the rest was used */
-	JOURNAL_ASIDE_SERVER,     /* of another server: its holds are in the file that was kept, its workers are found */
+	JOURNAL_ASIDE_SERVER, /* of another server: its holds are in the file that was kept, its workers are found */
 };
 
 struct journal_opening {
@@ -119,16 +119,16 @@ struct journal_opening {
 	uint64_t damaged_bytes; /* unreadable, with good records behind them */
 	enum journal_aside aside;
 	char aside_name[40];
-	uint32_t version;       /* -EPROTONOSUPPORT: what was found */
-	int sync_error;         /* JOURNAL_SYNC_INTERVAL cannot be had here: as JOURNAL_SYNC_NEVER */
-	int error;              /* the state is not good, and why */
+	uint32_t version; /* -EPROTONOSUPPORT: what was found */
+	int sync_error;   /* JOURNAL_SYNC_INTERVAL cannot be had here: as JOURNAL_SYNC_NEVER */
+	int error;        /* the state is not good, and why */
 };
 
 /* Reads what the last chargehand left and begins a new file with it, all of it once more: dying here, or later, changes
  * nothing. -EPROTONOSUPPORT: another version's, nothing was touched. -errno otherwise: it could neither be read nor put
  * aside. A full disk is no error here: see ret_opening->error. */
-int journal_open(const struct journal_settings *settings, struct journal **ret, struct journal_opening *ret_opening)
-	_must_check_;
+int journal_open(const struct journal_settings *settings, struct journal **ret,
+		 struct journal_opening *ret_opening) _must_check_;
 /* Leaves the file as it is: what is in it is for the next start. Accepts NULL. */
 struct journal *journal_close(struct journal *j);
 DEFINE_CLEANUP(journal, journal_close)
@@ -136,8 +136,8 @@ DEFINE_CLEANUP(journal, journal_close)
 const struct journal_found *journal_found(const struct journal *j, size_t *ret_n);
 void journal_drop_found(struct journal *j);
 
-/* How long the lease of a hold that was found goes on for certain, 0 when that cannot be told: by CLOCK_BOOTTIME while the
- * boot is the same, else by the wall clock, less a margin for it. LEDGER_FAIL_MARGIN_USEC is not taken off. */
+/* How long the lease of a hold that was found goes on for certain, 0 when that cannot be told: by CLOCK_BOOTTIME while
+ * the boot is the same, else by the wall clock, less a margin for it. LEDGER_FAIL_MARGIN_USEC is not taken off. */
 #define JOURNAL_WALL_MARGIN_USEC (1 * USEC_PER_MINUTE)
 usec_t journal_lease_left_usec(const struct record_hold *h, usec_t now, usec_t wall_now);
 
@@ -151,8 +151,8 @@ struct journal_worker *journal_first_worker(const struct journal *j);
 struct journal_worker *journal_next_worker(const struct journal_worker *w);
 
 /* ---- holds. Fills in hold->generation and hold->worker; worker may be NULL. -ENOMEM: nothing was entered. */
-int journal_add(struct journal *j, struct record_hold *hold, struct journal_worker *worker, struct journal_entry **ret)
-	_must_check_;
+int journal_add(struct journal *j, struct record_hold *hold, struct journal_worker *worker,
+		struct journal_entry **ret) _must_check_;
 /* More has become known: the whole of it. */
 void journal_update(struct journal *j, struct journal_entry *e, struct record_hold *hold);
 /* To be called before the report is sent. An ACK needs no line. */
@@ -176,7 +176,7 @@ int journal_fd(const struct journal *j); /* -EBADF: none */
 struct journal_status {
 	enum journal_state state;
 	int error;
-	usec_t since_usec;      /* of the state */
+	usec_t since_usec; /* of the state */
 	size_t n_holds, n_unwritten;
 	uint64_t file_bytes, live_bytes;
 	uint64_t n_rewrites, n_syncs;

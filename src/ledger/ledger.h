@@ -62,24 +62,24 @@ struct hold {
 	struct holder *holder; /* NULL once gone */
 	pid_t pid;             /* which process said HELLO on the session that fetched it; 0 unknown */
 
-	usec_t fetched_usec;   /* FETCH sent: the lease cannot have begun earlier … */
-	usec_t received_usec;  /* … nor later than its reply's arrival */
+	usec_t fetched_usec;  /* FETCH sent: the lease cannot have begun earlier … */
+	usec_t received_usec; /* … nor later than its reply's arrival */
 	uint64_t lease_sec;
 
 	bool have_retry;
 	int64_t retry, retry_count;
-	bool enterprise;       /* custom holds bid, unique_for or track */
+	bool enterprise; /* custom holds bid, unique_for or track */
 
-	bool in_transit;       /* the worker's report for it is with the reporter: a later one is answered in its stead */
+	bool in_transit; /* the worker's report for it is with the reporter: a later one is answered in its stead */
 	usec_t fail_first_usec; /* when the first FAIL for it was sent, 0 never: no repetition 10 s after (hazards 1) */
 
-	void *sink_data;       /* the sink's; NULL: it knows nothing of this hold */
+	void *sink_data; /* the sink's; NULL: it knows nothing of this hold */
 
 	/* A copy of the job while a stray could still come of it, else NULL; owned by the hold (hazards 28). */
 	char *body;
 	size_t body_bytes;
 
-	char *jid;             /* raw JSON bytes, terminated; owned */
+	char *jid; /* raw JSON bytes, terminated; owned */
 	uint16_t jid_bytes;
 	char *queue, *jobtype; /* terminated, cut; inside the same allocation */
 
@@ -97,7 +97,7 @@ struct holder {
 	const char *name; /* "mail.1"; borrowed, outlives the holder */
 	LIST_HEAD(, hold) holds;
 	size_t n_holds;
-	void *sink_data;  /* the sink's: which worker this is; set by whoever made it known there */
+	void *sink_data; /* the sink's: which worker this is; set by whoever made it known there */
 };
 
 /* Whoever keeps the ledger where it outlives chargehand: told of each step before anybody else can see what follows
@@ -131,8 +131,8 @@ size_t ledger_n_holds(const struct ledger *l);
 /* Enters a job that the server gave out. job->jid_bytes must not be 0. The ledger copies what it needs. *ret is a
  * borrowed pointer. An older hold of the same (holder, jid) stays: it has a generation of its own.
  * -ENOMEM: nothing was entered. */
-int ledger_add(struct ledger *l, struct holder *holder, const struct job *job, usec_t fetched_usec, usec_t received_usec,
-	       struct hold **ret) _must_check_;
+int ledger_add(struct ledger *l, struct holder *holder, const struct job *job, usec_t fetched_usec,
+	       usec_t received_usec, struct hold **ret) _must_check_;
 
 /* Enters a hold that an earlier chargehand left, which the sink knows already. */
 int ledger_restore(struct ledger *l, struct holder *holder, const struct job *job, usec_t fetched_usec,
@@ -155,8 +155,8 @@ bool hold_is_newest(const struct hold *h);
 void ledger_set_state(struct hold *h, enum hold_state state);
 
 /* For the sink alone; none of them changes the state.
- * A report has been read, or made, and is about to go its way. line is borrowed, and may be NULL where it is not at hand.
- * ack_bytes: REPORT_RETURN, where its second command begins. */
+ * A report has been read, or made, and is about to go its way. line is borrowed, and may be NULL where it is not at
+ * hand. ack_bytes: REPORT_RETURN, where its second command begins. */
 void ledger_report(struct hold *h, enum report_kind kind, const char *line, size_t line_bytes, size_t ack_bytes);
 /* A FAIL is about to be sent. Sets fail_first_usec, once; to be called before the first byte goes out (hazards 1). */
 void ledger_mark_sent(struct hold *h, usec_t now);

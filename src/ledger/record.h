@@ -4,12 +4,12 @@
  *
  *   file     preamble, then records, then zeros to the end of the reserved space
  *   preamble magic (8), version (4), zero (4), salt (8), checksum of these 24 bytes (8): the same in all versions
- *   record   payload's length (4), version (2), type (1), flags (1), checksum of all but itself (8), payload, zeros up to a
- *            multiple of 8; the checksum's seed is the file's salt
+ *   record   payload's length (4), version (2), type (1), flags (1), checksum of all but itself (8), payload, zeros up
+ * to a multiple of 8; the checksum's seed is the file's salt
  *
  * A record is about one job (its generation) or one worker (its id). A record of the same kind about the same thing
- * replaces the earlier one; one about something unknown means nothing. So what is read twice, or copied behind what came
- * later, does no harm.
+ * replaces the earlier one; one about something unknown means nothing. So what is read twice, or copied behind what
+ * came later, does no harm.
  */
 #ifndef CHARGEHAND_LEDGER_RECORD_H
 #define CHARGEHAND_LEDGER_RECORD_H
@@ -61,13 +61,13 @@ struct record_worker {
 
 struct record_hold {
 	uint64_t generation;
-	uint64_t worker;      /* id; 0: none */
-	pid_t pid;            /* which of its processes said HELLO */
+	uint64_t worker;                    /* id; 0: none */
+	pid_t pid;                          /* which of its processes said HELLO */
 	usec_t fetched_usec, received_usec; /* CLOCK_BOOTTIME */
-	usec_t wall_usec;     /* CLOCK_REALTIME when it was received */
+	usec_t wall_usec;                   /* CLOCK_REALTIME when it was received */
 	uint64_t lease_sec;
-	bool other_boot;      /* fetched_usec and received_usec are of an earlier boot */
-	bool doubtful;        /* what was written about it later may have been lost: perhaps it has been settled */
+	bool other_boot; /* fetched_usec and received_usec are of an earlier boot */
+	bool doubtful;   /* what was written about it later may have been lost: perhaps it has been settled */
 	bool enterprise, have_retry;
 	int64_t retry, retry_count;
 	struct record_text jid, queue, jobtype, body;
@@ -76,7 +76,7 @@ struct record_hold {
 /* What is on its way to the server about the hold. */
 struct record_report {
 	uint64_t generation;
-	bool none;               /* what was said before holds no more: the server refused it */
+	bool none; /* what was said before holds no more: the server refused it */
 	enum report_kind kind;
 	uint32_t ack_bytes;      /* REPORT_RETURN */
 	struct record_text line; /* empty: an ACK, which follows from the jid; or a FAIL whose text could not be kept */
@@ -113,8 +113,8 @@ void record_encode(const struct record *r, uint64_t salt, char *out);
 /* Gives a whole record that was encoded for one file the checksum for another. */
 void record_seal(char *p, size_t bytes, uint64_t salt);
 
-/* *ret points into p. 0; -ENODATA: from here on there is nothing (zeros, or no byte at all); -EBADMSG: these bytes are no
- * record, or not all of one; -EPROTONOSUPPORT: a good record of another version. */
+/* *ret points into p. 0; -ENODATA: from here on there is nothing (zeros, or no byte at all); -EBADMSG: these bytes are
+ * no record, or not all of one; -EPROTONOSUPPORT: a good record of another version. */
 int record_decode(const char *p, size_t bytes, uint64_t salt, struct record *ret, size_t *ret_bytes) _must_check_;
 
 /* The salt makes a record of one file mean nothing in another, and cannot be known to who writes a job's body. */

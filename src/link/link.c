@@ -21,10 +21,10 @@ struct link {
 
 	enum link_state state;
 	unsigned user_timeout_msec;
-	uint8_t attempts;   /* dials since the last answer of a server */
-	bool streaming;     /* parts of the present reply have been passed on */
-	bool active;        /* something moved since the command timer was armed */
-	bool *gone;         /* set when the link is closed or freed inside a callback */
+	uint8_t attempts; /* dials since the last answer of a server */
+	bool streaming;   /* parts of the present reply have been passed on */
+	bool active;      /* something moved since the command timer was armed */
+	bool *gone;       /* set when the link is closed or freed inside a callback */
 
 	struct dial *dial;
 	struct event *timer; /* NULL while not needed */
@@ -32,7 +32,7 @@ struct link {
 	struct hash_turn turn;
 
 	struct resp resp;
-	char *in;            /* the part of a reply that came so far, while it may still be passed on whole */
+	char *in; /* the part of a reply that came so far, while it may still be passed on whole */
 	size_t in_bytes, in_size;
 };
 
@@ -182,7 +182,11 @@ static void link_deliver(struct link *l, const char *p, size_t bytes)
 {
 	struct link_request *request = STAILQ_FIRST(&l->requests);
 	struct link_reply reply = {
-		.resp = &l->resp, .bytes = p, .n_bytes = bytes, .first = !l->streaming, .last = l->resp.done,
+		.resp = &l->resp,
+		.bytes = p,
+		.n_bytes = bytes,
+		.first = !l->streaming,
+		.last = l->resp.done,
 	};
 
 	l->attempts = 0;

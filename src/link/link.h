@@ -63,15 +63,15 @@ struct link_reply {
 	const struct resp *resp; /* kind, head, header_bytes, body_bytes: valid during the callback */
 	const char *bytes;       /* this part, as it came; valid during the callback */
 	size_t n_bytes;
-	bool first, last;        /* both: the reply is whole */
+	bool first, last; /* both: the reply is whole */
 };
 
 struct link_ops {
 	void (*on_ready)(struct link *l);
 	/* After the last part the link has forgotten the request: it is the owner's to free. */
 	void (*on_reply)(struct link *l, struct link_request *request, const struct link_reply *reply);
-	/* The connection is gone, or could not be made. Unanswered requests are taken with link_take_request(); any that
-	 * are left when the callback returns are a bug. `partial`: the first of them has had a part of its reply.
+	/* The connection is gone, or could not be made. Unanswered requests are taken with link_take_request(); any
+	 * that are left when the callback returns are a bug. `partial`: the first of them has had a part of its reply.
 	 * The link redials by itself unless it is closed here. */
 	void (*on_lost)(struct link *l, bool partial, const char *why);
 	/* What was sent has reached the kernel: more can be (see link_is_full). */
@@ -97,8 +97,8 @@ static inline bool link_is_ready(const struct link *l)
 	return l && link_get_state(l) == LINK_READY;
 }
 
-/* Sends a command, or its first part, whose reply answers `request`. READY only. Never fails: what cannot be sent any more
- * is told by on_lost. */
+/* Sends a command, or its first part, whose reply answers `request`. READY only. Never fails: what cannot be sent any
+ * more is told by on_lost. */
 void link_send(struct link *l, struct link_request *request, usec_t now, const char *p, size_t bytes);
 /* Sends more of the command sent last. */
 void link_send_more(struct link *l, const char *p, size_t bytes);
@@ -113,7 +113,8 @@ struct link_request *link_first_request(const struct link *l);
 struct link_request *link_take_request(struct link *l);
 bool link_has_requests(const struct link *l);
 
-/* Closes without redialling; state IDLE. reset: with RST, which recalls what has not left yet. No callback comes of it. */
+/* Closes without redialling; state IDLE. reset: with RST, which recalls what has not left yet. No callback comes of it.
+ */
 void link_close(struct link *l, bool reset);
 
 #endif

@@ -35,8 +35,8 @@ void tree_withdraw(struct tree *t);
  * still to be reaped. Cheap: one read of /proc/thread-self/children, and one waitid(2) for each child but `except`. */
 int tree_is_alive(const struct tree *t, pid_t except);
 
-/* Calls back for each living child of ours that is no announced tree's first process: orphans that came to chargehand. Until
- * it returns non-zero, which is returned; 0; -errno. */
+/* Calls back for each living child of ours that is no announced tree's first process: orphans that came to chargehand.
+ * Until it returns non-zero, which is returned; 0; -errno. */
 int tree_each_orphan(int (*callback)(pid_t pid, void *userdata), void *userdata);
 
 /* SIGKILL (or another signal) to every process of the tree that can be found; returns how many, or -errno. To be

@@ -33,8 +33,8 @@ enum report_outcome {
 const char *report_outcome_to_string(enum report_outcome outcome);
 
 /* The hold has been settled or, for REPORT_REFUSED of a worker's own report, is HELD again. The hold is valid during
- * the call. holder: whose it is, or was: hold->holder is NULL once it is settled. server_text: what the server said, for
- * the log; "" when nothing. Comes from the event loop only, never out of a call of the owner's. */
+ * the call. holder: whose it is, or was: hold->holder is NULL once it is settled. server_text: what the server said,
+ * for the log; "" when nothing. Comes from the event loop only, never out of a call of the owner's. */
 typedef void (*reporter_callback)(void *userdata, struct holder *holder, struct hold *hold, enum report_kind kind,
 				  enum report_outcome outcome, const char *server_text);
 

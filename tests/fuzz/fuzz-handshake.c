@@ -19,7 +19,8 @@ static unsigned count_hashes(const char *json, size_t bytes)
 	CHECK(tokener);
 	o = json_tokener_parse_ex(tokener, json, (int)bytes);
 	CHECK(json_object_is_type(o, json_type_object));
-	json_object_object_foreach(o, key, value) {
+	json_object_object_foreach(o, key, value)
+	{
 		(void)value;
 		n += strcasecmp(key, "pwdhash") == 0;
 	}
@@ -30,7 +31,7 @@ static unsigned count_hashes(const char *json, size_t bytes)
 
 static void check_hello(const char *args, size_t bytes)
 {
-	static const struct hi hi = { .version = 2, .iterations = 3, .salt = "5a17" };
+	static const struct hi hi = {.version = 2, .iterations = 3, .salt = "5a17"};
 	struct hello first, again;
 	char *line;
 	size_t line_bytes;

@@ -21,10 +21,10 @@ static void digest_add(struct outcome *o, uint64_t n)
 
 static void follow(struct outcome *o, const uint8_t *data, size_t size, struct pieces *pieces)
 {
-	struct resp r = { 0 };
+	struct resp r = {0};
 	size_t done = 0, consumed;
 
-	*o = (struct outcome){ 0 };
+	*o = (struct outcome){0};
 	while (done < size) {
 		size_t piece = pieces ? pieces_next(pieces, size - done) : size - done;
 		char *copy = malloc(piece);
@@ -34,7 +34,7 @@ static void follow(struct outcome *o, const uint8_t *data, size_t size, struct p
 		o->error = resp_scan(&r, copy, piece, &consumed);
 		if (o->error < 0) {
 			free(copy);
-			o->last = (struct resp){ 0 };
+			o->last = (struct resp){0};
 			return;
 		}
 		CHECK(consumed > 0 && (consumed == piece || (consumed < piece && r.done)));
@@ -64,7 +64,7 @@ static void follow(struct outcome *o, const uint8_t *data, size_t size, struct p
 static void check_body(const uint8_t *data, size_t size)
 {
 	const char *p = (const char *)data, *body;
-	struct resp r = { 0 };
+	struct resp r = {0};
 	size_t consumed, bytes;
 
 	if (resp_scan(&r, p, size, &consumed) < 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A main() for fuzz targets where there is no libFuzzer: gives each file of the target's corpus to it, once whole and
- * once cut at every quarter, and says so in TAP. The corpus is $TOP_SRCDIR/tests/fuzz/corpus/TARGET for fuzz-TARGET, or the files named
- * on the command line. A target fails by crashing.
+ * once cut at every quarter, and says so in TAP. The corpus is $TOP_SRCDIR/tests/fuzz/corpus/TARGET for fuzz-TARGET, or
+ * the files named on the command line. A target fails by crashing.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -74,7 +74,8 @@ int main(int argc, char *argv[])
 	}
 	if (strncmp(target, "fuzz-", 5) == 0)
 		target += 5;
-	if (!top || (size_t)snprintf(corpus, sizeof(corpus), "%s/tests/fuzz/corpus/%s", top, target) >= sizeof(corpus)) {
+	if (!top ||
+	    (size_t)snprintf(corpus, sizeof(corpus), "%s/tests/fuzz/corpus/%s", top, target) >= sizeof(corpus)) {
 		fputs("usage: fuzz-TARGET FILE..., or TOP_SRCDIR=DIRECTORY fuzz-TARGET\n", stderr);
 		return 2;
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A worker on strings: it does one small thing at a time, as the test says, and so can be stopped between any two bytes.
- * It connects to the UNIX socket $PUPPET_CONTROL, says "PID FAKTORY_URL", and obeys one line after the other. A process
- * of its size starts in a millisecond, so that hundreds can be killed in a second.
+ * A worker on strings: it does one small thing at a time, as the test says, and so can be stopped between any two
+ * bytes. It connects to the UNIX socket $PUPPET_CONTROL, says "PID FAKTORY_URL", and obeys one line after the other. A
+ * process of its size starts in a millisecond, so that hundreds can be killed in a second.
  *
  *   connect I        dials chargehand; I, 0 to 31, names the connection from now on
  *   send I HEX       one send(2)
@@ -33,7 +33,7 @@ static unsigned char bytes[LINE_MAX_BYTES / 2];
 
 static int control_open(void)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const char *path = getenv("PUPPET_CONTROL");
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -45,7 +45,7 @@ static int control_open(void)
 
 static int dial(void)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	const char *url = getenv("FAKTORY_URL"), *port = url ? strrchr(url, ':') : NULL;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
 
@@ -99,7 +99,7 @@ static ssize_t obey(FILE *out)
 	if (strcmp(verb, "receive") == 0)
 		return receive_hex(fds[i], rest ? strtoul(rest, NULL, 10) : 0, out);
 	if (strcmp(verb, "peek") == 0)
-		return poll(&(struct pollfd){ .fd = fds[i], .events = POLLIN }, 1, -1);
+		return poll(&(struct pollfd){.fd = fds[i], .events = POLLIN}, 1, -1);
 	if (strcmp(verb, "close") == 0)
 		return close(fds[i]);
 	errno = ENOSYS;

@@ -40,7 +40,7 @@ static unsigned n_told;
 static bool in_call; /* of the owner's: nothing may be told then */
 
 static inline void on_outcome(_unused_ void *userdata, struct holder *whose, struct hold *hold, enum report_kind kind,
-		       enum report_outcome outcome, const char *text)
+			      enum report_outcome outcome, const char *text)
 {
 	cr_assert_not(in_call, "told out of a call of the owner's");
 	cr_assert_eq(whose, &holder);

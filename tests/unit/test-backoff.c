@@ -12,7 +12,8 @@
 
 Test(backoff, doubles_up_to_a_minute)
 {
-	static const unsigned expected_msec[] = {100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000};
+	static const unsigned expected_msec[] = {100,  200,   400,   800,   1600,  3200,
+						 6400, 12800, 25600, 51200, 60000, 60000};
 	struct backoff b = {0};
 
 	for (size_t i = 0; i < ARRAY_SIZE(expected_msec); i++)

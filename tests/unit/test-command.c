@@ -13,33 +13,33 @@ struct row {
 };
 
 static struct row rows[] = {
-	{ "HELLO {\"v\":2}\r\n", VERB_HELLO, "{\"v\":2}" },
-	{ "FETCH default\n", VERB_FETCH, "default" },
-	{ "FETCH a b  c\r\n", VERB_FETCH, "a b  c" },
-	{ "FETCH\r\n", VERB_FETCH, "" },
-	{ "FETCH \r\n", VERB_FETCH, "" },
-	{ "ACK {\"jid\":\"x\"}\n", VERB_ACK, "{\"jid\":\"x\"}" },
-	{ "ACK  {}\n", VERB_ACK, " {}" },
-	{ "FAIL {}\r\n", VERB_FAIL, "{}" },
-	{ "BEAT {}\r\n", VERB_BEAT, "{}" },
-	{ "PUSH {}\r\n", VERB_PUSH, "{}" },
-	{ "PUSHB []\r\n", VERB_PUSHB, "[]" },
-	{ "PUSHBX []\r\n", VERB_OTHER, "[]" },
-	{ "END\n", VERB_END, "" },
-	{ "END\r\n", VERB_END, "" },
-	{ "END now\r\n", VERB_END, "now" },
-	{ "end\r\n", VERB_OTHER, "" },
-	{ "END\r\r\n", VERB_OTHER, "" }, /* the server takes one "\r" off, no more */
-	{ "END\t\n", VERB_OTHER, "" },
-	{ "INFO\r\n", VERB_OTHER, "" },
-	{ "HELLO{}\r\n", VERB_OTHER, "" },
-	{ "TRACK SET {}\r\n", VERB_OTHER, "SET {}" },
-	{ "MUTATE {\"cmd\":\"x\"}\r\n", VERB_OTHER, "{\"cmd\":\"x\"}" },
-	{ "\n", VERB_OTHER, "" },
-	{ "\r\n", VERB_OTHER, "" },
-	{ " FETCH a\n", VERB_OTHER, "FETCH a" },
-	{ "other x\n", VERB_OTHER, "x" },
-	{ "FETCH a\rb\n", VERB_FETCH, "a\rb" },
+	{"HELLO {\"v\":2}\r\n", VERB_HELLO, "{\"v\":2}"},
+	{"FETCH default\n", VERB_FETCH, "default"},
+	{"FETCH a b  c\r\n", VERB_FETCH, "a b  c"},
+	{"FETCH\r\n", VERB_FETCH, ""},
+	{"FETCH \r\n", VERB_FETCH, ""},
+	{"ACK {\"jid\":\"x\"}\n", VERB_ACK, "{\"jid\":\"x\"}"},
+	{"ACK  {}\n", VERB_ACK, " {}"},
+	{"FAIL {}\r\n", VERB_FAIL, "{}"},
+	{"BEAT {}\r\n", VERB_BEAT, "{}"},
+	{"PUSH {}\r\n", VERB_PUSH, "{}"},
+	{"PUSHB []\r\n", VERB_PUSHB, "[]"},
+	{"PUSHBX []\r\n", VERB_OTHER, "[]"},
+	{"END\n", VERB_END, ""},
+	{"END\r\n", VERB_END, ""},
+	{"END now\r\n", VERB_END, "now"},
+	{"end\r\n", VERB_OTHER, ""},
+	{"END\r\r\n", VERB_OTHER, ""}, /* the server takes one "\r" off, no more */
+	{"END\t\n", VERB_OTHER, ""},
+	{"INFO\r\n", VERB_OTHER, ""},
+	{"HELLO{}\r\n", VERB_OTHER, ""},
+	{"TRACK SET {}\r\n", VERB_OTHER, "SET {}"},
+	{"MUTATE {\"cmd\":\"x\"}\r\n", VERB_OTHER, "{\"cmd\":\"x\"}"},
+	{"\n", VERB_OTHER, ""},
+	{"\r\n", VERB_OTHER, ""},
+	{" FETCH a\n", VERB_OTHER, "FETCH a"},
+	{"other x\n", VERB_OTHER, "x"},
+	{"FETCH a\rb\n", VERB_FETCH, "a\rb"},
 };
 
 ParameterizedTestParameters(command, lines)
@@ -87,7 +87,7 @@ Test(command, nothing_is_no_line)
 Test(command, pipelined_lines_come_one_by_one)
 {
 	static const char stream[] = "FETCH a\nACK {\"jid\":\"1\"}\r\nEND\n";
-	static const enum verb expected[] = { VERB_FETCH, VERB_ACK, VERB_END };
+	static const enum verb expected[] = {VERB_FETCH, VERB_ACK, VERB_END};
 	const char *p = stream;
 	size_t left = STRLEN("FETCH a\nACK {\"jid\":\"1\"}\r\nEND\n");
 	struct command c;

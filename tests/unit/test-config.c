@@ -305,7 +305,8 @@ Test(config, a_wrong_environment_is_a_configuration_error)
 	cr_assert(eq(int, LOAD_WITH(tls, "w"), CONFIG_INVALID));
 	cr_assert(eq(str, message, "FAKTORY_URL: this build speaks no TLS to the server: tcp://... is what it can"));
 	cr_assert(eq(int, LOAD_WITH(url_in_provider, "w"), CONFIG_INVALID));
-	cr_assert(eq(str, message, "FAKTORY_PROVIDER: it holds the name of a variable, such as MY_FAKTORY_URL, and no URL"));
+	cr_assert(eq(str, message,
+		     "FAKTORY_PROVIDER: it holds the name of a variable, such as MY_FAKTORY_URL, and no URL"));
 	cr_assert(eq(int, LOAD_WITH(unset, "w"), CONFIG_INVALID));
 	cr_assert(eq(str, message, "FAKTORY_PROVIDER: \"MY_URL\": no such variable is set"));
 	cr_assert(eq(int, LOAD_WITH(bad_provided, "w"), CONFIG_INVALID));
@@ -408,7 +409,8 @@ static const char *const wrong_files[][2] = {
 	{"[program p]\nname = q\n", "f.conf:2: name: it stands in the section's own line: [program NAME]"},
 	{"[program p]\ninstances = 1\ninstances = 2\n", "f.conf:3: instances: a second time: once is right"},
 	{"[program p]\ncommand = x\n[program q]\n\ncommand = y\n",
-	 "f.conf:5: [program q]: one chargehand runs one program, and [program p] came first: start another chargehand"},
+	 "f.conf:5: [program q]: one chargehand runs one program, and [program p] came first: start another "
+	 "chargehand"},
 	{"[program p]\ncommand = x | y\n",
 	 "f.conf:2: command: \"x | y\": this is no shell: put '...' around |&;<>()$`*?[]{}!, or run sh -c '...'"},
 	{"[program p]\ncommand = 'x\n", "f.conf:2: command: \"'x\": a ' is missing"},
@@ -470,7 +472,8 @@ Test(config, files_that_cannot_be_read, .fini = remove_file)
 	cr_assert(eq(str, message, "/dev/zero: more than a megabyte: no configuration file"));
 	char *path = file("[chargehand]\nlog-level = debug\n"), expected[128];
 	cr_assert(eq(int, LOAD("--config", path), CONFIG_INVALID));
-	(void)snprintf(expected, sizeof(expected), "%s: a command is missing: [program NAME] with command = COMMAND", path);
+	(void)snprintf(expected, sizeof(expected), "%s: a command is missing: [program NAME] with command = COMMAND",
+		       path);
 	cr_assert(eq(str, message, expected));
 	cr_assert(eq(int, LOAD("--config", path, "w"), CONFIG_OK));
 	cr_assert(eq(int, LOAD("--config", path, "--check"), CONFIG_OK));
@@ -575,7 +578,8 @@ Test(config, the_default_state_directory)
 
 Test(config, passwords_are_overwritten)
 {
-	char word[] = "tcp://:p@ss/word@h:1/ns", joined[] = "--server=tcp://u:pw@h", url[] = "FAKTORY_URL=tcp://:pw@h:1";
+	char word[] = "tcp://:p@ss/word@h:1/ns", joined[] = "--server=tcp://u:pw@h",
+	     url[] = "FAKTORY_URL=tcp://:pw@h:1";
 	char mine[] = "MY_URL=tcp://:pw@h:1", other[] = "OTHER_URL=tcp://:pw@h:1", plain[] = "tcp://h:1";
 	char *argv[] = {"chargehand", "--server", word, joined, "--server", plain, NULL};
 	char *envp[] = {url, "FAKTORY_PROVIDER=MY_URL", mine, other, NULL};

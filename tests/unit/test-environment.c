@@ -65,8 +65,8 @@ Test(environment, the_path_is_kept_for_those_who_read_a_namespace_from_it)
 
 Test(environment, the_providers_variable_is_rewritten_too)
 {
-	char *before[] = {"FAKTORY_PROVIDER=MY_URL", "MY_URL=tcp://:s3cret@h:1", "MY_URL_2=x", "FAKTORY_URL=tcp://other:2",
-			  NULL};
+	char *before[] = {"FAKTORY_PROVIDER=MY_URL", "MY_URL=tcp://:s3cret@h:1", "MY_URL_2=x",
+			  "FAKTORY_URL=tcp://other:2", NULL};
 	struct config c = config;
 	char **after = NULL;
 
@@ -88,10 +88,22 @@ Test(environment, the_providers_variable_is_rewritten_too)
 
 Test(environment, what_systemd_said_to_chargehand_alone_is_dropped)
 {
-	char *before[] = {"NOTIFY_SOCKET=/run/n", "WATCHDOG_USEC=1", "WATCHDOG_PID=2", "LISTEN_PID=3", "LISTEN_FDS=1",
-			  "LISTEN_FDNAMES=a", "LISTEN_PIDFDID=5", "CREDENTIALS_DIRECTORY=/c", "JOURNAL_STREAM=8:9",
-			  "CHARGEHAND_WORKER=outer", "LISTEN_ADDR=0.0.0.0:80", "WATCHDOG=no", "INVOCATION_ID=x",
-			  "NOTIFY_SOCKET_2=x", "novalue", NULL};
+	char *before[] = {"NOTIFY_SOCKET=/run/n",
+			  "WATCHDOG_USEC=1",
+			  "WATCHDOG_PID=2",
+			  "LISTEN_PID=3",
+			  "LISTEN_FDS=1",
+			  "LISTEN_FDNAMES=a",
+			  "LISTEN_PIDFDID=5",
+			  "CREDENTIALS_DIRECTORY=/c",
+			  "JOURNAL_STREAM=8:9",
+			  "CHARGEHAND_WORKER=outer",
+			  "LISTEN_ADDR=0.0.0.0:80",
+			  "WATCHDOG=no",
+			  "INVOCATION_ID=x",
+			  "NOTIFY_SOCKET_2=x",
+			  "novalue",
+			  NULL};
 	char **after = NULL;
 
 	cr_assert(eq(int, environment_for_worker(before, &config, 1, "inner", &after), 0));

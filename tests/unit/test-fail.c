@@ -71,16 +71,17 @@ static struct json_object *written(const struct fail *f)
 
 static const char *message_written(const char *message, struct json_object **ret)
 {
-	*ret = written(&(struct fail){ .errtype = "E", .message = message });
+	*ret = written(&(struct fail){.errtype = "E", .message = message});
 	return member(*ret, "message");
 }
 
 Test(fail, is_written_exactly)
 {
-	static const char *const backtrace[] = { "one", "two \"2\"" };
-	struct fail f = { "WorkerSignaled", "mail.1 (pid 4711) was killed by SIGSEGV", backtrace, 2 };
-	static const char expected[] = "FAIL {\"jid\":\"a\\u00e9\\\"\",\"message\":\"mail.1 (pid 4711) was killed by SIGSEGV\","
-				       "\"errtype\":\"WorkerSignaled\",\"backtrace\":[\"one\",\"two \\\"2\\\"\"]}\r\n";
+	static const char *const backtrace[] = {"one", "two \"2\""};
+	struct fail f = {"WorkerSignaled", "mail.1 (pid 4711) was killed by SIGSEGV", backtrace, 2};
+	static const char expected[] =
+		"FAIL {\"jid\":\"a\\u00e9\\\"\",\"message\":\"mail.1 (pid 4711) was killed by SIGSEGV\","
+		"\"errtype\":\"WorkerSignaled\",\"backtrace\":[\"one\",\"two \\\"2\\\"\"]}\r\n";
 	char *line;
 	size_t bytes;
 
@@ -92,7 +93,7 @@ Test(fail, is_written_exactly)
 
 Test(fail, without_backtrace)
 {
-	struct json_object *o = written(&(struct fail){ .errtype = "", .message = "" }), *lines;
+	struct json_object *o = written(&(struct fail){.errtype = "", .message = ""}), *lines;
 
 	cr_assert(json_object_object_get_ex(o, "backtrace", &lines));
 	cr_assert_eq(json_object_array_length(lines), 0);
@@ -105,16 +106,16 @@ Test(fail, texts_come_back)
 	static const struct {
 		const char *text, *back;
 	} texts[] = {
-		{ "plain", "plain" },
-		{ "\"q\" \\b\\ /", "\"q\" \\b\\ /" },
-		{ "tab\there", "tab\there" },
-		{ "a\nb", "a\nb" },
-		{ "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80" },
-		{ "\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m" },
-		{ "\r\x01\x7f", "\\x0d\\x01\\x7f" },
-		{ "\xff\xc3", "\\xff\\xc3" },
-		{ "\xed\xa0\x80", "\\xed\\xa0\\x80" },
-		{ "<b>&\xe2\x80\xa8", "<b>&\xe2\x80\xa8" },
+		{"plain", "plain"},
+		{"\"q\" \\b\\ /", "\"q\" \\b\\ /"},
+		{"tab\there", "tab\there"},
+		{"a\nb", "a\nb"},
+		{"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
+		{"\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"},
+		{"\r\x01\x7f", "\\x0d\\x01\\x7f"},
+		{"\xff\xc3", "\\xff\\xc3"},
+		{"\xed\xa0\x80", "\\xed\\xa0\\x80"},
+		{"<b>&\xe2\x80\xa8", "<b>&\xe2\x80\xa8"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
@@ -128,7 +129,8 @@ Test(fail, texts_come_back)
 /* Whatever the bytes, and wherever the limit falls: no more than the server keeps, and no half character. */
 Test(fail, limits_hold_for_any_bytes)
 {
-	static const char *const units[] = { "a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\"", "\x01", "\xff", "\t" };
+	static const char *const units[] = {"a",  "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
+					    "\"", "\x01",     "\xff",         "\t"};
 	char text[4 * 1100 + 1];
 
 	for (size_t u = 0; u < ARRAY_SIZE(units); u++)
@@ -145,7 +147,8 @@ Test(fail, limits_hold_for_any_bytes)
 					p = stpcpy(p, units[u]);
 				*p = '\0';
 				back = message_written(text, &o);
-				wanted = lead + count * (*units[u] == '\x01' || *units[u] == '\xff' ? 4 : strlen(units[u]));
+				wanted = lead +
+					 count * (*units[u] == '\x01' || *units[u] == '\xff' ? 4 : strlen(units[u]));
 				cr_assert_leq(strlen(back), FAIL_MESSAGE_MAX);
 				cr_assert(is_utf8(back));
 				if (wanted <= FAIL_MESSAGE_MAX) {
@@ -198,7 +201,7 @@ Test(fail, random_bytes_make_a_good_command)
 			text[k][n] = '\0';
 			lines[k] = text[k];
 		}
-		o = written(&(struct fail){ text[1], text[0], lines, MIN(count, (size_t)51) });
+		o = written(&(struct fail){text[1], text[0], lines, MIN(count, (size_t)51)});
 		cr_assert_leq(strlen(member(o, "errtype")), FAIL_ERRTYPE_MAX);
 		cr_assert_leq(strlen(member(o, "message")), FAIL_MESSAGE_MAX);
 		cr_assert(json_object_object_get_ex(o, "backtrace", &array));
@@ -222,7 +225,7 @@ Test(fail, the_last_lines_of_a_backtrace_are_kept)
 		snprintf(text[i], sizeof(text[i]), "line %u", i);
 		lines[i] = text[i];
 	}
-	o = written(&(struct fail){ "E", "m", lines, 70 });
+	o = written(&(struct fail){"E", "m", lines, 70});
 	cr_assert(json_object_object_get_ex(o, "backtrace", &array));
 	cr_assert_eq(json_object_array_length(array), 50);
 	cr_assert_str_eq(json_object_get_string(json_object_array_get_idx(array, 0)), "line 20");
@@ -232,8 +235,8 @@ Test(fail, the_last_lines_of_a_backtrace_are_kept)
 
 Test(fail, a_tail_serves_many_jobs)
 {
-	static const char *const backtrace[] = { "last words" };
-	struct fail f = { "WorkerExited", "message 17", backtrace, 1 };
+	static const char *const backtrace[] = {"last words"};
+	struct fail f = {"WorkerExited", "message 17", backtrace, 1};
 	char *tail, *joined, *whole;
 	size_t tail_bytes, joined_bytes, whole_bytes;
 
@@ -268,7 +271,8 @@ Test(fail, ack_and_return)
 
 Test(fail, beat_names_the_wid_exactly)
 {
-	static const char *const wids[] = { "4d2e6e943e7aba1b", "", "a\"b\\c", "\xc3\xa9\xf0\x9f\x98\x80", "a\tb\x01\x7f" };
+	static const char *const wids[] = {"4d2e6e943e7aba1b", "", "a\"b\\c", "\xc3\xa9\xf0\x9f\x98\x80",
+					   "a\tb\x01\x7f"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(wids); i++) {
 		struct json_object *o;

@@ -18,37 +18,38 @@ struct hi_row {
 };
 
 static struct hi_row hi_rows[] = {
-	{ "HI {\"v\":2}", 0, 0, "" },
-	{ "HI {\"v\":2,\"i\":4083,\"s\":\"391c146cfa4585d2\"}", 0, 4083, "391c146cfa4585d2" },
-	{ "HI {\"s\":\"ab\",\"i\":1,\"v\":2,\"x\":[{}]}", 0, 1, "ab" },
-	{ "HI {\"v\":2,\"s\":\"ab\"}", 0, 1, "ab" },
-	{ "HI {\"v\":2,\"i\":5000}", 0, 0, "" },
-	{ "HI {\"v\":2,\"s\":null}", 0, 0, "" },
-	{ "HI { \"v\" : 2 } ", 0, 0, "" },
-	{ "HI {\"v\":2,\"i\":65536,\"s\":\"ab\"}", 0, 65536, "ab" },
-	{ "HI {\"v\":2,\"i\":65537,\"s\":\"ab\"}", -ERANGE, 0, "" },
-	{ "HI {\"v\":2,\"i\":99999999999999999999,\"s\":\"ab\"}", -ERANGE, 0, "" },
-	{ "HI {\"v\":2,\"i\":0,\"s\":\"ab\"}", -EBADMSG, 0, "" },
-	{ "HI {\"v\":2,\"i\":-4,\"s\":\"ab\"}", -EBADMSG, 0, "" },
-	{ "HI {\"v\":2,\"i\":\"5\",\"s\":\"ab\"}", -EBADMSG, 0, "" },
-	{ "HI {\"v\":2,\"i\":5.5,\"s\":\"ab\"}", -EBADMSG, 0, "" },
-	{ "HI {\"v\":2,\"i\":5,\"s\":12}", -EBADMSG, 0, "" },
-	{ "HI {\"v\":2,\"i\":5,\"s\":\"a\\u0000b\"}", -EBADMSG, 0, "" },
-	{ "HI {\"v\":2,\"i\":5,\"s\":\"0123456789012345678901234567890123456789012345678901234567890123\"}", -EBADMSG, 0, "" },
-	{ "HI {\"v\":3}", -EPROTONOSUPPORT, 0, "" },
-	{ "HI {\"v\":1}", -EPROTONOSUPPORT, 0, "" },
-	{ "HI {\"v\":99999999999999999999}", -EPROTONOSUPPORT, 0, "" },
-	{ "HI {\"v\":\"2\"}", -EBADMSG, 0, "" },
-	{ "HI {}", -EBADMSG, 0, "" },
-	{ "HI []", -EBADMSG, 0, "" },
-	{ "HI {\"v\":2", -EBADMSG, 0, "" },
-	{ "HI {\"v\":2}x", -EBADMSG, 0, "" },
-	{ "HI", -EBADMSG, 0, "" },
-	{ "HI ", -EBADMSG, 0, "" },
-	{ "", -EBADMSG, 0, "" },
-	{ "OK", -EBADMSG, 0, "" },
-	{ "hi {\"v\":2}", -EBADMSG, 0, "" },
-	{ "PONG", -EBADMSG, 0, "" },
+	{"HI {\"v\":2}", 0, 0, ""},
+	{"HI {\"v\":2,\"i\":4083,\"s\":\"391c146cfa4585d2\"}", 0, 4083, "391c146cfa4585d2"},
+	{"HI {\"s\":\"ab\",\"i\":1,\"v\":2,\"x\":[{}]}", 0, 1, "ab"},
+	{"HI {\"v\":2,\"s\":\"ab\"}", 0, 1, "ab"},
+	{"HI {\"v\":2,\"i\":5000}", 0, 0, ""},
+	{"HI {\"v\":2,\"s\":null}", 0, 0, ""},
+	{"HI { \"v\" : 2 } ", 0, 0, ""},
+	{"HI {\"v\":2,\"i\":65536,\"s\":\"ab\"}", 0, 65536, "ab"},
+	{"HI {\"v\":2,\"i\":65537,\"s\":\"ab\"}", -ERANGE, 0, ""},
+	{"HI {\"v\":2,\"i\":99999999999999999999,\"s\":\"ab\"}", -ERANGE, 0, ""},
+	{"HI {\"v\":2,\"i\":0,\"s\":\"ab\"}", -EBADMSG, 0, ""},
+	{"HI {\"v\":2,\"i\":-4,\"s\":\"ab\"}", -EBADMSG, 0, ""},
+	{"HI {\"v\":2,\"i\":\"5\",\"s\":\"ab\"}", -EBADMSG, 0, ""},
+	{"HI {\"v\":2,\"i\":5.5,\"s\":\"ab\"}", -EBADMSG, 0, ""},
+	{"HI {\"v\":2,\"i\":5,\"s\":12}", -EBADMSG, 0, ""},
+	{"HI {\"v\":2,\"i\":5,\"s\":\"a\\u0000b\"}", -EBADMSG, 0, ""},
+	{"HI {\"v\":2,\"i\":5,\"s\":\"0123456789012345678901234567890123456789012345678901234567890123\"}", -EBADMSG, 0,
+	 ""},
+	{"HI {\"v\":3}", -EPROTONOSUPPORT, 0, ""},
+	{"HI {\"v\":1}", -EPROTONOSUPPORT, 0, ""},
+	{"HI {\"v\":99999999999999999999}", -EPROTONOSUPPORT, 0, ""},
+	{"HI {\"v\":\"2\"}", -EBADMSG, 0, ""},
+	{"HI {}", -EBADMSG, 0, ""},
+	{"HI []", -EBADMSG, 0, ""},
+	{"HI {\"v\":2", -EBADMSG, 0, ""},
+	{"HI {\"v\":2}x", -EBADMSG, 0, ""},
+	{"HI", -EBADMSG, 0, ""},
+	{"HI ", -EBADMSG, 0, ""},
+	{"", -EBADMSG, 0, ""},
+	{"OK", -EBADMSG, 0, ""},
+	{"hi {\"v\":2}", -EBADMSG, 0, ""},
+	{"PONG", -EBADMSG, 0, ""},
 };
 
 ParameterizedTestParameters(handshake, hi)
@@ -83,70 +84,83 @@ struct hello_row {
 
 static struct hello_row hello_rows[] = {
 	/* as real libraries send it */
-	{ "{\"hostname\":\"vm\",\"wid\":\"4qpc2443vpvai\",\"pid\":26098,\"labels\":[\"golang-1.7.0\"],\"username\":\"u\",\"pwdhash\":\"\",\"v\":2}", 0,
-	  "{\"hostname\":\"vm\",\"wid\":\"4qpc2443vpvai\",\"pid\":26098,\"labels\":[\"golang-1.7.0\"],\"username\":\"u\",\"v\":2}", 2, 26098, "4qpc2443vpvai" },
-	{ "{\"wid\":\"4d2e6e943e7aba1b\",\"hostname\":\"vm\",\"pid\":1677,\"labels\":[\"ruby-3.1.7\"],\"username\":\"\",\"v\":2}", 0, "", 2, 1677, "4d2e6e943e7aba1b" },
-	{ "{\"hostname\": \"vm\", \"pid\": 32483, \"labels\": [\"python\"], \"wid\": \"0f\"}", 0, "", 0, 32483, "0f" },
-	{ "{}", 0, "", 0, 0, "" },
-	{ "{ }", 0, "{}", 0, 0, "" },
-	{ "{\"v\":2}", 0, "", 2, 0, "" },
+	{"{\"hostname\":\"vm\",\"wid\":\"4qpc2443vpvai\",\"pid\":26098,\"labels\":[\"golang-1.7.0\"],\"username\":"
+	 "\"u\",\"pwdhash\":\"\",\"v\":2}",
+	 0,
+	 "{\"hostname\":\"vm\",\"wid\":\"4qpc2443vpvai\",\"pid\":26098,\"labels\":[\"golang-1.7.0\"],\"username\":"
+	 "\"u\",\"v\":2}",
+	 2, 26098, "4qpc2443vpvai"},
+	{"{\"wid\":\"4d2e6e943e7aba1b\",\"hostname\":\"vm\",\"pid\":1677,\"labels\":[\"ruby-3.1.7\"],\"username\":\"\","
+	 "\"v\":2}",
+	 0, "", 2, 1677, "4d2e6e943e7aba1b"},
+	{"{\"hostname\": \"vm\", \"pid\": 32483, \"labels\": [\"python\"], \"wid\": \"0f\"}", 0, "", 0, 32483, "0f"},
+	{"{}", 0, "", 0, 0, ""},
+	{"{ }", 0, "{}", 0, 0, ""},
+	{"{\"v\":2}", 0, "", 2, 0, ""},
 	/* the cut, wherever it stands */
-	{ "{\"pwdhash\":\"x\"}", 0, "{}", 0, 0, "" },
-	{ "{\"pwdhash\":\"x\",\"v\":2}", 0, "{\"v\":2}", 2, 0, "" },
-	{ "{\"v\":2,\"pwdhash\":\"x\"}", 0, "{\"v\":2}", 2, 0, "" },
-	{ "{\"v\": 2 , \"pwdhash\" : \"x\" , \"wid\" : \"w\" }  ", 0, "{\"v\": 2 , \"wid\" : \"w\" }", 2, 0, "w" },
-	{ "{\"PwdHash\":\"x\",\"v\":2,\"pwdh\\u0061sh\":\"},{\\\"\",\"pwdhash\":null}", 0, "{\"v\":2}", 2, 0, "" },
-	{ "{\"x\":{\"pwdhash\":\"keep\"},\"pwdhash2\":1,\"pwdhash\":\"go\"}", 0, "{\"x\":{\"pwdhash\":\"keep\"},\"pwdhash2\":1}", 0, 0, "" },
+	{"{\"pwdhash\":\"x\"}", 0, "{}", 0, 0, ""},
+	{"{\"pwdhash\":\"x\",\"v\":2}", 0, "{\"v\":2}", 2, 0, ""},
+	{"{\"v\":2,\"pwdhash\":\"x\"}", 0, "{\"v\":2}", 2, 0, ""},
+	{"{\"v\": 2 , \"pwdhash\" : \"x\" , \"wid\" : \"w\" }  ", 0, "{\"v\": 2 , \"wid\" : \"w\" }", 2, 0, "w"},
+	{"{\"PwdHash\":\"x\",\"v\":2,\"pwdh\\u0061sh\":\"},{\\\"\",\"pwdhash\":null}", 0, "{\"v\":2}", 2, 0, ""},
+	{"{\"x\":{\"pwdhash\":\"keep\"},\"pwdhash2\":1,\"pwdhash\":\"go\"}", 0,
+	 "{\"x\":{\"pwdhash\":\"keep\"},\"pwdhash2\":1}", 0, 0, ""},
 	/* byte for byte */
-	{ "{\"a\":1e3,\"b\":12345678901234567890,\"c\":\"\\u003c\\/\xc3\xa9\",\"d\":[ 1,{\"e\" :\"]}\\\"\"} ],\"a\":2.0}", 0, "", 0, 0, "" },
-	{ "{\"c\":\"\xff\xfe\",\"v\":2}", 0, "", 2, 0, "" },
+	{"{\"a\":1e3,\"b\":12345678901234567890,\"c\":\"\\u003c\\/\xc3\xa9\",\"d\":[ 1,{\"e\" :\"]}\\\"\"} "
+	 "],\"a\":2.0}",
+	 0, "", 0, 0, ""},
+	{"{\"c\":\"\xff\xfe\",\"v\":2}", 0, "", 2, 0, ""},
 	/* values */
-	{ "{\"v\":0,\"pid\":0}", 0, "", 0, 0, "" },
-	{ "{\"v\":3,\"pid\":-5}", 0, "", 3, 0, "" },
-	{ "{\"v\":255,\"pid\":2147483647}", 0, "", 255, 2147483647, "" },
-	{ "{\"pid\":2147483648}", 0, "", 0, 0, "" },
-	{ "{\"v\":null,\"pid\":null,\"wid\":null,\"hostname\":null,\"labels\":null,\"rss_kb\":null,\"username\":null}", 0, "", 0, 0, "" },
-	{ "{\"V\":2,\"PID\":7,\"Wid\":\"w\"}", 0, "", 2, 7, "w" },
-	{ "{\"wid\":\"a\",\"WID\":\"b\",\"wid\":null,\"pid\":1,\"pid\":2}", 0, "", 0, 2, "b" },
-	{ "{\"wid\":\"\\u00e9\\\"\\\\\"}", 0, "", 0, 0, "\xc3\xa9\"\\" },
-	{ "{\"w\\u0069d\":\"x\"}", 0, "", 0, 0, "x" },
-	{ "{\"wid\":\"a\\u0000b\"}", 0, "", 0, 0, "" },
-	{ "{\"wid\":\"01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567\"}", 0, "", 0, 0, "" },
-	{ "{\"labels\":[\"a\",null]}", 0, "", 0, 0, "" },
+	{"{\"v\":0,\"pid\":0}", 0, "", 0, 0, ""},
+	{"{\"v\":3,\"pid\":-5}", 0, "", 3, 0, ""},
+	{"{\"v\":255,\"pid\":2147483647}", 0, "", 255, 2147483647, ""},
+	{"{\"pid\":2147483648}", 0, "", 0, 0, ""},
+	{"{\"v\":null,\"pid\":null,\"wid\":null,\"hostname\":null,\"labels\":null,\"rss_kb\":null,\"username\":null}",
+	 0, "", 0, 0, ""},
+	{"{\"V\":2,\"PID\":7,\"Wid\":\"w\"}", 0, "", 2, 7, "w"},
+	{"{\"wid\":\"a\",\"WID\":\"b\",\"wid\":null,\"pid\":1,\"pid\":2}", 0, "", 0, 2, "b"},
+	{"{\"wid\":\"\\u00e9\\\"\\\\\"}", 0, "", 0, 0, "\xc3\xa9\"\\"},
+	{"{\"w\\u0069d\":\"x\"}", 0, "", 0, 0, "x"},
+	{"{\"wid\":\"a\\u0000b\"}", 0, "", 0, 0, ""},
+	{"{\"wid\":"
+	 "\"01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456"
+	 "789012345678901234567\"}",
+	 0, "", 0, 0, ""},
+	{"{\"labels\":[\"a\",null]}", 0, "", 0, 0, ""},
 	/* what the server would close the connection for */
-	{ "", -EBADMSG, "", 0, 0, "" },
-	{ " {}", -EBADMSG, "", 0, 0, "" },
-	{ "[]", -EBADMSG, "", 0, 0, "" },
-	{ "null", -EBADMSG, "", 0, 0, "" },
-	{ "{", -EBADMSG, "", 0, 0, "" },
-	{ "{}}", -EBADMSG, "", 0, 0, "" },
-	{ "{} {}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"v\":2,}", -EBADMSG, "", 0, 0, "" },
-	{ "{'v':2}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"v\":\"2\"}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"v\":256}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"v\":-1}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"v\":2.0}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"v\":true}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"pid\":\"1\"}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"pid\":1e3}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"pid\":99999999999999999999}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"pid\":{}}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"wid\":7}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"wid\":[]}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"wid\":\"a\tb\"}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"x\":\"a\tb\"}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"x\":[\"a\tb\"]}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"hostname\":1}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"pwdhash\":1}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"labels\":\"x\"}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"labels\":[1]}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"labels\":\"x\",\"labels\":[]}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"v\":-0}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"x\":NaN}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"x\":[Infinity]}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"x\":1.}", -EBADMSG, "", 0, 0, "" },
-	{ "{\"rss_kb\":1.5}", -EBADMSG, "", 0, 0, "" },
+	{"", -EBADMSG, "", 0, 0, ""},
+	{" {}", -EBADMSG, "", 0, 0, ""},
+	{"[]", -EBADMSG, "", 0, 0, ""},
+	{"null", -EBADMSG, "", 0, 0, ""},
+	{"{", -EBADMSG, "", 0, 0, ""},
+	{"{}}", -EBADMSG, "", 0, 0, ""},
+	{"{} {}", -EBADMSG, "", 0, 0, ""},
+	{"{\"v\":2,}", -EBADMSG, "", 0, 0, ""},
+	{"{'v':2}", -EBADMSG, "", 0, 0, ""},
+	{"{\"v\":\"2\"}", -EBADMSG, "", 0, 0, ""},
+	{"{\"v\":256}", -EBADMSG, "", 0, 0, ""},
+	{"{\"v\":-1}", -EBADMSG, "", 0, 0, ""},
+	{"{\"v\":2.0}", -EBADMSG, "", 0, 0, ""},
+	{"{\"v\":true}", -EBADMSG, "", 0, 0, ""},
+	{"{\"pid\":\"1\"}", -EBADMSG, "", 0, 0, ""},
+	{"{\"pid\":1e3}", -EBADMSG, "", 0, 0, ""},
+	{"{\"pid\":99999999999999999999}", -EBADMSG, "", 0, 0, ""},
+	{"{\"pid\":{}}", -EBADMSG, "", 0, 0, ""},
+	{"{\"wid\":7}", -EBADMSG, "", 0, 0, ""},
+	{"{\"wid\":[]}", -EBADMSG, "", 0, 0, ""},
+	{"{\"wid\":\"a\tb\"}", -EBADMSG, "", 0, 0, ""},
+	{"{\"x\":\"a\tb\"}", -EBADMSG, "", 0, 0, ""},
+	{"{\"x\":[\"a\tb\"]}", -EBADMSG, "", 0, 0, ""},
+	{"{\"hostname\":1}", -EBADMSG, "", 0, 0, ""},
+	{"{\"pwdhash\":1}", -EBADMSG, "", 0, 0, ""},
+	{"{\"labels\":\"x\"}", -EBADMSG, "", 0, 0, ""},
+	{"{\"labels\":[1]}", -EBADMSG, "", 0, 0, ""},
+	{"{\"labels\":\"x\",\"labels\":[]}", -EBADMSG, "", 0, 0, ""},
+	{"{\"v\":-0}", -EBADMSG, "", 0, 0, ""},
+	{"{\"x\":NaN}", -EBADMSG, "", 0, 0, ""},
+	{"{\"x\":[Infinity]}", -EBADMSG, "", 0, 0, ""},
+	{"{\"x\":1.}", -EBADMSG, "", 0, 0, ""},
+	{"{\"rss_kb\":1.5}", -EBADMSG, "", 0, 0, ""},
 };
 
 ParameterizedTestParameters(handshake, hello)
@@ -193,12 +207,14 @@ Test(handshake, hash_of_known_vectors)
 		unsigned iterations;
 		const char *hex;
 	} vectors[] = {
-		{ "", "", 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" },
-		{ "secret", "391c146cfa4585d2", 1, "07e6ea5c355ac00b24a17a560634b82824b834d9456b904ff5ee1bf18ee36d74" },
-		{ "secret", "391c146cfa4585d2", 2, "c7acb8f2470f57536026a34eb8bf17151c922303b9f3400acbb49e1f26029496" },
-		{ "secret", "391c146cfa4585d2", 4083, "5d13fbfd1af75eff69ad0a1af68721f011a5ee82651402066e97452de0d592fa" },
-		{ "p\xc3\xa4ssword", "ab", 65536, "3874fc98cfffbbeb3e2b5d4ac8bb3d5273a0b0fb8f77db21413447a1f47c499b" },
-		{ long_password, "7fffffffffffffff", 8095, "12af5db115e59cc6f947714a55073b4944b5083a1602518b17e3a49ca725a055" },
+		{"", "", 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+		{"secret", "391c146cfa4585d2", 1, "07e6ea5c355ac00b24a17a560634b82824b834d9456b904ff5ee1bf18ee36d74"},
+		{"secret", "391c146cfa4585d2", 2, "c7acb8f2470f57536026a34eb8bf17151c922303b9f3400acbb49e1f26029496"},
+		{"secret", "391c146cfa4585d2", 4083,
+		 "5d13fbfd1af75eff69ad0a1af68721f011a5ee82651402066e97452de0d592fa"},
+		{"p\xc3\xa4ssword", "ab", 65536, "3874fc98cfffbbeb3e2b5d4ac8bb3d5273a0b0fb8f77db21413447a1f47c499b"},
+		{long_password, "7fffffffffffffff", 8095,
+		 "12af5db115e59cc6f947714a55073b4944b5083a1602518b17e3a49ca725a055"},
 	};
 	char hex[HANDSHAKE_HASH_MAX];
 
@@ -229,29 +245,37 @@ static void check_written(const char *args, const struct hi *hi, const char *pas
 
 Test(handshake, hello_goes_up_with_the_links_own_hash)
 {
-	static const struct hi open = { .version = 2 };
-	static const struct hi locked = { .version = 2, .iterations = 4083, .salt = "391c146cfa4585d2" };
+	static const struct hi open = {.version = 2};
+	static const struct hi locked = {.version = 2, .iterations = 4083, .salt = "391c146cfa4585d2"};
 
 	check_written("{\"v\":2}", &open, NULL, "HELLO {\"v\":2}\r\n");
 	check_written("{\"v\":2}", &open, "secret", "HELLO {\"v\":2}\r\n");
 	check_written("{\"v\":2}", &locked, NULL, "HELLO {\"v\":2}\r\n");
 	check_written("{\"v\":2}", &locked, "secret", "HELLO {\"v\":2,\"pwdhash\":\"" HASH_4083 "\"}\r\n");
-	check_written("{\"v\":3,\"wid\":\"w\"}", &locked, "secret", "HELLO {\"v\":3,\"wid\":\"w\",\"pwdhash\":\"" HASH_4083 "\"}\r\n");
+	check_written("{\"v\":3,\"wid\":\"w\"}", &locked, "secret",
+		      "HELLO {\"v\":3,\"wid\":\"w\",\"pwdhash\":\"" HASH_4083 "\"}\r\n");
 	/* without v, or with an old one, the server makes one round */
 	check_written("{}", &locked, "secret", "HELLO {\"pwdhash\":\"" HASH_1 "\"}\r\n");
 	check_written("{\"v\":1}", &locked, "secret", "HELLO {\"v\":1,\"pwdhash\":\"" HASH_1 "\"}\r\n");
 	check_written("{\"wid\": \"w\"}", &locked, "secret", "HELLO {\"wid\": \"w\",\"pwdhash\":\"" HASH_1 "\"}\r\n");
 	/* the worker's own is for another nonce */
-	check_written("{\"pwdhash\":\"worker's\",\"v\":2}", &locked, "secret", "HELLO {\"v\":2,\"pwdhash\":\"" HASH_4083 "\"}\r\n");
+	check_written("{\"pwdhash\":\"worker's\",\"v\":2}", &locked, "secret",
+		      "HELLO {\"v\":2,\"pwdhash\":\"" HASH_4083 "\"}\r\n");
 	check_written("{\"pwdhash\":\"worker's\"}", &open, "secret", "HELLO {}\r\n");
 }
 
 /* Random objects: what comes out is the same object less its pwdhash, and of the same bytes where there was none. */
 Test(handshake, the_cut_leaves_the_rest)
 {
-	static const char *const members[] = { "\"pwdhash\":\"x,}\"", "\"PWDHASH\" : \"\\\"\"", "\"v\":2", "\"a\":[1,{\"pwdhash\":\"in\"}]",
-					       "\"b\":{\"c\":\"}\"}", "\"d\" :null", "\"e\":\"\\\\\"", "\"pwdhash\":null" };
-	static const bool is_hash[] = { true, true, false, false, false, false, false, true };
+	static const char *const members[] = {"\"pwdhash\":\"x,}\"",
+					      "\"PWDHASH\" : \"\\\"\"",
+					      "\"v\":2",
+					      "\"a\":[1,{\"pwdhash\":\"in\"}]",
+					      "\"b\":{\"c\":\"}\"}",
+					      "\"d\" :null",
+					      "\"e\":\"\\\\\"",
+					      "\"pwdhash\":null"};
+	static const bool is_hash[] = {true, true, false, false, false, false, false, true};
 	struct split random;
 
 	split_init(&random, 5);

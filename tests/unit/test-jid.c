@@ -14,8 +14,14 @@ struct row {
 	char decoded[64];
 };
 
-#define GOOD(raw, decoded) { raw, sizeof(raw) - 1, sizeof(decoded) - 1, decoded }
-#define BAD(raw) { raw, sizeof(raw) - 1, -EINVAL, "" }
+#define GOOD(raw, decoded)                                                                                             \
+	{                                                                                                              \
+		raw, sizeof(raw) - 1, sizeof(decoded) - 1, decoded                                                     \
+	}
+#define BAD(raw)                                                                                                       \
+	{                                                                                                              \
+		raw, sizeof(raw) - 1, -EINVAL, ""                                                                      \
+	}
 #define R "\xef\xbf\xbd" /* U+FFFD */
 
 static struct row rows[] = {
@@ -108,7 +114,8 @@ Test(jid, the_longest_fits_always)
 
 Test(jid, spellings_of_one_jid_are_equal)
 {
-	static const char *const spellings[] = { "job<\xc3\xa9>", "job\\u003c\xc3\xa9\\u003e", "\\u006aob\\u003C\\u00E9>" };
+	static const char *const spellings[] = {"job<\xc3\xa9>", "job\\u003c\xc3\xa9\\u003e",
+						"\\u006aob\\u003C\\u00E9>"};
 	char first[64], other[64];
 	ssize_t n = jid_decode(spellings[0], strlen(spellings[0]), first, sizeof(first));
 

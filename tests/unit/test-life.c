@@ -7,8 +7,8 @@
 #include <criterion/new/assert.h>
 #include <stdbool.h>
 
-#define EACH_STATE(s) (enum worker_state s = 0; s < _WORKER_STATE_MAX; s++)
-#define EACH_EVENT(e) (enum worker_event e = 0; e < _WORKER_EVENT_MAX; e++)
+#define EACH_STATE(s) for (enum worker_state s = 0; s < _WORKER_STATE_MAX; s++)
+#define EACH_EVENT(e) for (enum worker_event e = 0; e < _WORKER_EVENT_MAX; e++)
 
 static bool has_first_process(enum worker_state s)
 {
@@ -17,10 +17,10 @@ static bool has_first_process(enum worker_state s)
 
 Test(life, every_state_and_event_has_a_name_of_its_own)
 {
-	for EACH_STATE(s)
+	EACH_STATE (s)
 		for (enum worker_state t = 0; t < s; t++)
 			cr_assert(ne(str, (char *)worker_state_to_string(s), (char *)worker_state_to_string(t)));
-	for EACH_EVENT(e)
+	EACH_EVENT (e)
 		for (enum worker_event f = 0; f < e; f++)
 			cr_assert(ne(str, (char *)worker_event_to_string(e), (char *)worker_event_to_string(f)));
 	cr_assert(eq(str, (char *)worker_state_to_string(_WORKER_STATE_MAX), "?"));
@@ -29,8 +29,8 @@ Test(life, every_state_and_event_has_a_name_of_its_own)
 
 Test(life, never_goes_back)
 {
-	for EACH_STATE(s) {
-		for EACH_EVENT(e) {
+	EACH_STATE (s) {
+		EACH_EVENT (e) {
 			enum worker_state next = worker_state_next(s, e);
 			cr_assert(next == _WORKER_STATE_INVALID || (next >= s && next < _WORKER_STATE_MAX), "%s + %s",
 				  worker_state_to_string(s), worker_event_to_string(e));
@@ -43,7 +43,7 @@ Test(life, events_from_outside_are_accepted_in_every_state)
 {
 	static const enum worker_event outside[] = {WORKER_EVENT_STOP, WORKER_EVENT_HURRY, WORKER_EVENT_HELLO};
 
-	for EACH_STATE(s)
+	EACH_STATE (s)
 		for (size_t i = 0; i < ARRAY_SIZE(outside); i++)
 			cr_assert(worker_state_next(s, outside[i]) != _WORKER_STATE_INVALID, "%s + %s",
 				  worker_state_to_string(s), worker_event_to_string(outside[i]));
@@ -51,7 +51,7 @@ Test(life, events_from_outside_are_accepted_in_every_state)
 
 Test(life, the_first_process_ends_once_or_after_it_was_given_up)
 {
-	for EACH_STATE(s) {
+	EACH_STATE (s) {
 		enum worker_state ended = worker_state_next(s, WORKER_EVENT_ENDED);
 		enum worker_state holding = worker_state_next(s, WORKER_EVENT_ENDED_HOLDING);
 
@@ -68,7 +68,7 @@ Test(life, the_first_process_ends_once_or_after_it_was_given_up)
 
 Test(life, a_stop_always_wins)
 {
-	for EACH_STATE(s) {
+	EACH_STATE (s) {
 		enum worker_state stop = worker_state_next(s, WORKER_EVENT_STOP);
 		enum worker_state hurry = worker_state_next(s, WORKER_EVENT_HURRY);
 
@@ -80,8 +80,8 @@ Test(life, a_stop_always_wins)
 /* Nobody is killed, and nothing is FAILed, while the first process may still do its work. */
 Test(life, nothing_but_ends_and_times_lead_to_a_dead_worker)
 {
-	for EACH_STATE(s) {
-		for EACH_EVENT(e) {
+	EACH_STATE (s) {
+		EACH_EVENT (e) {
 			enum worker_state next = worker_state_next(s, e);
 			if (next == _WORKER_STATE_INVALID || worker_state_is_dead(s) || !worker_state_is_dead(next))
 				continue;
@@ -96,9 +96,9 @@ Test(life, every_state_but_the_last_can_be_left_and_all_are_reached)
 {
 	bool reached[_WORKER_STATE_MAX] = {[WORKER_STARTING] = true};
 
-	for EACH_STATE(s) {
+	EACH_STATE (s) {
 		bool left = false;
-		for EACH_EVENT(e) {
+		EACH_EVENT (e) {
 			enum worker_state next = worker_state_next(s, e);
 			if (next == _WORKER_STATE_INVALID || next == s)
 				continue;
@@ -107,7 +107,7 @@ Test(life, every_state_but_the_last_can_be_left_and_all_are_reached)
 		}
 		cr_assert(left == (s != WORKER_GONE), "%s", worker_state_to_string(s));
 	}
-	for EACH_STATE(s)
+	EACH_STATE (s)
 		cr_assert(reached[s], "%s", worker_state_to_string(s));
 }
 
@@ -115,14 +115,14 @@ Test(life, every_state_but_the_last_can_be_left_and_all_are_reached)
 Test(life, timeouts)
 {
 	static const enum worker_state expected[_WORKER_STATE_MAX] = {
-		[WORKER_STARTING] = WORKER_STARTING,         [WORKER_RUNNING] = _WORKER_STATE_INVALID,
-		[WORKER_QUIETING] = WORKER_STOPPING,         [WORKER_STOPPING] = WORKER_KILLING,
-		[WORKER_KILLING] = WORKER_DRAINING,          [WORKER_LINGERING] = WORKER_SWEEPING,
-		[WORKER_SWEEPING] = WORKER_DRAINING,         [WORKER_DRAINING] = WORKER_DRAINING,
-		[WORKER_SETTLING] = _WORKER_STATE_INVALID,   [WORKER_GONE] = _WORKER_STATE_INVALID,
+		[WORKER_STARTING] = WORKER_STARTING,       [WORKER_RUNNING] = _WORKER_STATE_INVALID,
+		[WORKER_QUIETING] = WORKER_STOPPING,       [WORKER_STOPPING] = WORKER_KILLING,
+		[WORKER_KILLING] = WORKER_DRAINING,        [WORKER_LINGERING] = WORKER_SWEEPING,
+		[WORKER_SWEEPING] = WORKER_DRAINING,       [WORKER_DRAINING] = WORKER_DRAINING,
+		[WORKER_SETTLING] = _WORKER_STATE_INVALID, [WORKER_GONE] = _WORKER_STATE_INVALID,
 	};
 
-	for EACH_STATE(s)
+	EACH_STATE (s)
 		cr_assert(eq(int, worker_state_next(s, WORKER_EVENT_TIMEOUT), expected[s]), "%s",
 			  worker_state_to_string(s));
 }
@@ -131,16 +131,17 @@ Test(life, the_usual_ways)
 {
 	static const enum worker_event ways[][8] = {
 		/* killed while it works */
-		{WORKER_EVENT_HELLO, WORKER_EVENT_ENDED, WORKER_EVENT_EMPTY, WORKER_EVENT_DRAINED, WORKER_EVENT_SETTLED},
+		{WORKER_EVENT_HELLO, WORKER_EVENT_ENDED, WORKER_EVENT_EMPTY, WORKER_EVENT_DRAINED,
+		 WORKER_EVENT_SETTLED},
 		/* stopped, and deaf */
-		{WORKER_EVENT_STOP, WORKER_EVENT_QUIESCED, WORKER_EVENT_TIMEOUT, WORKER_EVENT_TIMEOUT, WORKER_EVENT_ENDED,
-		 WORKER_EVENT_EMPTY, WORKER_EVENT_DRAINED, WORKER_EVENT_SETTLED},
+		{WORKER_EVENT_STOP, WORKER_EVENT_QUIESCED, WORKER_EVENT_TIMEOUT, WORKER_EVENT_TIMEOUT,
+		 WORKER_EVENT_ENDED, WORKER_EVENT_EMPTY, WORKER_EVENT_DRAINED, WORKER_EVENT_SETTLED},
 		/* a child that finishes the job */
 		{WORKER_EVENT_ENDED_HOLDING, WORKER_EVENT_UNBURDENED, WORKER_EVENT_EMPTY, WORKER_EVENT_DRAINED,
 		 WORKER_EVENT_SETTLED},
 		/* stuck in the kernel */
-		{WORKER_EVENT_HURRY, WORKER_EVENT_TIMEOUT, WORKER_EVENT_TIMEOUT, WORKER_EVENT_DRAINED, WORKER_EVENT_ENDED,
-		 WORKER_EVENT_SETTLED},
+		{WORKER_EVENT_HURRY, WORKER_EVENT_TIMEOUT, WORKER_EVENT_TIMEOUT, WORKER_EVENT_DRAINED,
+		 WORKER_EVENT_ENDED, WORKER_EVENT_SETTLED},
 	};
 	static const size_t lengths[] = {5, 8, 5, 6};
 

@@ -107,16 +107,17 @@ Test(log, bytes_that_do_not_belong_on_a_terminal_are_escaped)
 {
 	static const char *const rows[][2] = {
 		{"a\tb\nc\r\x1b[31m\x7f", "a\\x09b\\x0Ac\\x0D\\x1B[31m\\x7F"},
-		{"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80", "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80"},
+		{"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80",
+		 "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80"},
 		{"\xff", "\\xFF"},
 		{"\xc3", "\\xC3"},
 		{"\xc3(", "\\xC3("},
-		{"\xc0\x80", "\\xC0\\x80"},             /* overlong */
-		{"\xe0\x80\x80", "\\xE0\\x80\\x80"},    /* overlong */
+		{"\xc0\x80", "\\xC0\\x80"},          /* overlong */
+		{"\xe0\x80\x80", "\\xE0\\x80\\x80"}, /* overlong */
 		{"\xf0\x80\x80\x80", "\\xF0\\x80\\x80\\x80"},
-		{"\xed\xa0\x80", "\\xED\\xA0\\x80"},    /* surrogate */
+		{"\xed\xa0\x80", "\\xED\\xA0\\x80"},          /* surrogate */
 		{"\xf4\x90\x80\x80", "\\xF4\\x90\\x80\\x80"}, /* above U+10FFFF */
-		{"\xc2\x9b", "\\xC2\\x9B"},             /* C1: a terminal's CSI */
+		{"\xc2\x9b", "\\xC2\\x9B"},                   /* C1: a terminal's CSI */
 		{"\xe2\x82", "\\xE2\\x82"},
 	};
 
@@ -193,8 +194,7 @@ Test(log, a_reader_that_went_away_is_no_error)
 	log_notice("y");
 	stderr_to_pipe();
 	log_notice("z");
-	cr_assert(eq(str, read_all(),
-		     "chargehand: 1 lines of this log were lost: nobody read them\nchargehand: z\n"));
+	cr_assert(eq(str, read_all(), "chargehand: 1 lines of this log were lost: nobody read them\nchargehand: z\n"));
 }
 
 Test(log, style_follows_the_journal)

@@ -11,7 +11,7 @@
 /* Feeds a stream until its end or the first error, and writes what was seen as text: one line a reply. */
 static void follow(const char *stream, size_t bytes, unsigned round, char *out, size_t out_bytes)
 {
-	struct resp r = { 0 };
+	struct resp r = {0};
 	struct split split;
 	size_t done = 0, n = 0, reply = 0;
 
@@ -34,9 +34,9 @@ static void follow(const char *stream, size_t bytes, unsigned round, char *out, 
 			off += consumed;
 			reply += consumed;
 			if (r.done) {
-				n += (size_t)snprintf(out + n, out_bytes - n, "%c%s header %u body %ju of %zu [%s]\n", r.kind,
-						      r.nil ? "nil" : "", r.header_bytes, (uintmax_t)r.body_bytes,
-						      reply, r.head);
+				n += (size_t)snprintf(out + n, out_bytes - n, "%c%s header %u body %ju of %zu [%s]\n",
+						      r.kind, r.nil ? "nil" : "", r.header_bytes,
+						      (uintmax_t)r.body_bytes, reply, r.head);
 				resp_reset(&r);
 				reply = 0;
 			}
@@ -55,55 +55,55 @@ struct row {
 };
 
 static struct row rows[] = {
-	{ "+OK\r\n", "+ header 5 body 0 of 5 [OK]\n" },
-	{ "+\r\n", "+ header 3 body 0 of 3 []\n" },
-	{ ":1234\r\n", ": header 7 body 0 of 7 [1234]\n" },
-	{ "-ERR Job not found x\r\n", "- header 22 body 0 of 22 [ERR Job not found x]\n" },
-	{ "-ERR a\nb\r\n", "- header 10 body 0 of 10 [ERR a\nb]\n" }, /* a jid with a newline, decoded */
-	{ "-ERR unknown command INFO\r\r\n", "- header 28 body 0 of 28 [ERR unknown command INFO\r]\n" },
-	{ "-ERR a\rb\r\r\n", "- header 11 body 0 of 11 [ERR a\rb\r]\n" },
-	{ "$5\r\nhello\r\n", "$ header 4 body 5 of 11 [5]\n" },
-	{ "$0\r\n\r\n", "$ header 4 body 0 of 6 [0]\n" },
-	{ "$-1\r\n", "$nil header 5 body 0 of 5 [-1]\n" },
-	{ "$4\r\n\r\n\r\n\r\n", "$ header 4 body 4 of 10 [4]\n" },
-	{ "$3\r\n+OK\r\n+OK\r\n", "$ header 4 body 3 of 9 [3]\n+ header 5 body 0 of 5 [OK]\n" },
-	{ "*0\r\n", "* header 4 body 0 of 4 [0]\n" },
-	{ "*-1\r\n", "*nil header 5 body 0 of 5 [-1]\n" },
-	{ "*2\r\n$1\r\na\r\n:2\r\n+X\r\n", "* header 4 body 0 of 15 [2]\n+ header 4 body 0 of 4 [X]\n" },
-	{ "*2\r\n*2\r\n+a\r\n$-1\r\n*0\r\n+X\r\n", "* header 4 body 0 of 21 [2]\n+ header 4 body 0 of 4 [X]\n" },
-	{ "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n+x\r\n", "* header 4 body 0 of 36 [1]\n" },
-	{ "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n+x\r\n", "error 74" },
-	{ "*1\r\n$3\r\nab", "open * header 1 [1]" },
-	{ "+OK\r\n-ERR shut", "+ header 5 body 0 of 5 [OK]\nopen - header 0 []" },
-	{ "$10\r\nabc", "open $ header 1 [10]" },
-	{ "$9", "open $ header 0 []" },
-	{ "x\r\n", "error 74" },
-	{ "\r\n", "error 74" },
-	{ "+OK\r\nOK\r\n", "+ header 5 body 0 of 5 [OK]\nerror 74" },
-	{ "$5\r\nhello\n\n", "error 74" },
-	{ "$5\r\nhelloo\r\n", "error 74" },
-	{ "$5\r\nhello\rx", "error 74" },
-	{ "$-2\r\n", "error 74" },
-	{ "$-0\r\n", "error 74" },
-	{ "$-\r\n", "error 74" },
-	{ "$-10\r\n", "error 74" },
-	{ "$-1-\r\n", "error 74" },
-	{ "$\r\n", "error 74" },
-	{ "$5\n", "error 74" },
-	{ "$5\rx", "error 74" },
-	{ "$ 5\r\n", "error 74" },
-	{ "$+5\r\n", "error 74" },
-	{ "$05\r\n", "error 74" },
-	{ "$5a\r\n", "error 74" },
-	{ "*-2\r\n", "error 74" },
-	{ "*1x\r\n", "error 74" },
-	{ "*1\r\nx\r\n", "error 74" },
-	{ "$1000000000000000000\r\nabc", "open $ header 1 [1000000000000000000]" },
-	{ "$9223372036854775807\r\n", "error 74" },
-	{ "$18446744073709551615\r\n", "error 74" },
-	{ "$18446744073709551617\r\n", "error 74" },
-	{ "$99999999999999999999999999999999999999\r\n", "error 74" },
-	{ "*18446744073709551617\r\n", "error 74" },
+	{"+OK\r\n", "+ header 5 body 0 of 5 [OK]\n"},
+	{"+\r\n", "+ header 3 body 0 of 3 []\n"},
+	{":1234\r\n", ": header 7 body 0 of 7 [1234]\n"},
+	{"-ERR Job not found x\r\n", "- header 22 body 0 of 22 [ERR Job not found x]\n"},
+	{"-ERR a\nb\r\n", "- header 10 body 0 of 10 [ERR a\nb]\n"}, /* a jid with a newline, decoded */
+	{"-ERR unknown command INFO\r\r\n", "- header 28 body 0 of 28 [ERR unknown command INFO\r]\n"},
+	{"-ERR a\rb\r\r\n", "- header 11 body 0 of 11 [ERR a\rb\r]\n"},
+	{"$5\r\nhello\r\n", "$ header 4 body 5 of 11 [5]\n"},
+	{"$0\r\n\r\n", "$ header 4 body 0 of 6 [0]\n"},
+	{"$-1\r\n", "$nil header 5 body 0 of 5 [-1]\n"},
+	{"$4\r\n\r\n\r\n\r\n", "$ header 4 body 4 of 10 [4]\n"},
+	{"$3\r\n+OK\r\n+OK\r\n", "$ header 4 body 3 of 9 [3]\n+ header 5 body 0 of 5 [OK]\n"},
+	{"*0\r\n", "* header 4 body 0 of 4 [0]\n"},
+	{"*-1\r\n", "*nil header 5 body 0 of 5 [-1]\n"},
+	{"*2\r\n$1\r\na\r\n:2\r\n+X\r\n", "* header 4 body 0 of 15 [2]\n+ header 4 body 0 of 4 [X]\n"},
+	{"*2\r\n*2\r\n+a\r\n$-1\r\n*0\r\n+X\r\n", "* header 4 body 0 of 21 [2]\n+ header 4 body 0 of 4 [X]\n"},
+	{"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n+x\r\n", "* header 4 body 0 of 36 [1]\n"},
+	{"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n+x\r\n", "error 74"},
+	{"*1\r\n$3\r\nab", "open * header 1 [1]"},
+	{"+OK\r\n-ERR shut", "+ header 5 body 0 of 5 [OK]\nopen - header 0 []"},
+	{"$10\r\nabc", "open $ header 1 [10]"},
+	{"$9", "open $ header 0 []"},
+	{"x\r\n", "error 74"},
+	{"\r\n", "error 74"},
+	{"+OK\r\nOK\r\n", "+ header 5 body 0 of 5 [OK]\nerror 74"},
+	{"$5\r\nhello\n\n", "error 74"},
+	{"$5\r\nhelloo\r\n", "error 74"},
+	{"$5\r\nhello\rx", "error 74"},
+	{"$-2\r\n", "error 74"},
+	{"$-0\r\n", "error 74"},
+	{"$-\r\n", "error 74"},
+	{"$-10\r\n", "error 74"},
+	{"$-1-\r\n", "error 74"},
+	{"$\r\n", "error 74"},
+	{"$5\n", "error 74"},
+	{"$5\rx", "error 74"},
+	{"$ 5\r\n", "error 74"},
+	{"$+5\r\n", "error 74"},
+	{"$05\r\n", "error 74"},
+	{"$5a\r\n", "error 74"},
+	{"*-2\r\n", "error 74"},
+	{"*1x\r\n", "error 74"},
+	{"*1\r\nx\r\n", "error 74"},
+	{"$1000000000000000000\r\nabc", "open $ header 1 [1000000000000000000]"},
+	{"$9223372036854775807\r\n", "error 74"},
+	{"$18446744073709551615\r\n", "error 74"},
+	{"$18446744073709551617\r\n", "error 74"},
+	{"$99999999999999999999999999999999999999\r\n", "error 74"},
+	{"*18446744073709551617\r\n", "error 74"},
 };
 
 ParameterizedTestParameters(resp, streams)
@@ -124,8 +124,9 @@ ParameterizedTest(struct row *row, resp, streams)
 /* Random streams, good ones with a wrong byte here and there: whatever they are, no split changes what is seen. */
 Test(resp, any_split_of_any_stream_is_the_same)
 {
-	static const char *const parts[] = { "+OK\r\n", "$-1\r\n", "$0\r\n\r\n", "$11\r\nhello\r\nabcd\r\n", "*2\r\n", ":0\r\n",
-					     "-ERR x\ny\r\n", "*0\r\n", "$3\r\nabc\r\n", "\r\n", "*3\r\n*1\r\n" };
+	static const char *const parts[] = {"+OK\r\n",       "$-1\r\n", "$0\r\n\r\n",    "$11\r\nhello\r\nabcd\r\n",
+					    "*2\r\n",        ":0\r\n",  "-ERR x\ny\r\n", "*0\r\n",
+					    "$3\r\nabc\r\n", "\r\n",    "*3\r\n*1\r\n"};
 	char whole[16384], seen[16384], stream[400];
 	struct split random;
 	unsigned errors = 0, replies = 0;
@@ -157,7 +158,7 @@ Test(resp, any_split_of_any_stream_is_the_same)
 Test(resp, head_is_cut_and_the_line_still_ends)
 {
 	char line[5000];
-	struct resp r = { 0 };
+	struct resp r = {0};
 	size_t consumed;
 
 	for (size_t bytes = 90; bytes < 110; bytes++) {
@@ -185,7 +186,7 @@ Test(resp, head_is_cut_and_the_line_still_ends)
 
 Test(resp, a_finished_scanner_consumes_nothing)
 {
-	struct resp r = { 0 };
+	struct resp r = {0};
 	size_t consumed;
 
 	cr_assert_eq(resp_scan(&r, "+OK\r\n+OK\r\n", 10, &consumed), 0);
@@ -193,13 +194,13 @@ Test(resp, a_finished_scanner_consumes_nothing)
 	cr_assert(r.done);
 	cr_assert_eq(resp_scan(&r, "+OK\r\n", 5, &consumed), 0);
 	cr_assert_eq(consumed, 0);
-	cr_assert_eq(resp_scan(&(struct resp){ 0 }, "", 0, &consumed), 0);
+	cr_assert_eq(resp_scan(&(struct resp){0}, "", 0, &consumed), 0);
 	cr_assert_eq(consumed, 0);
 }
 
 static struct resp scanned(const char *reply)
 {
-	struct resp r = { 0 };
+	struct resp r = {0};
 	size_t consumed;
 
 	cr_assert_eq(resp_scan(&r, reply, strlen(reply), &consumed), 0);
@@ -226,8 +227,14 @@ Test(resp, body_is_a_view)
 	static const struct {
 		const char *reply, *body;
 	} views[] = {
-		{ "$5\r\nhello\r\n", "hello" },	     { "$0\r\n\r\n", "" },  { "$-1\r\n", "" },		{ "+OK\r\n", "OK" },
-		{ "-ERR bad thing\r\n", "ERR bad thing" }, { ":12\r\n", "12" }, { "*1\r\n+a\r\n", "" }, { "+\r\n", "" },
+		{"$5\r\nhello\r\n", "hello"},
+		{"$0\r\n\r\n", ""},
+		{"$-1\r\n", ""},
+		{"+OK\r\n", "OK"},
+		{"-ERR bad thing\r\n", "ERR bad thing"},
+		{":12\r\n", "12"},
+		{"*1\r\n+a\r\n", ""},
+		{"+\r\n", ""},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(views); i++) {
@@ -254,29 +261,29 @@ Test(resp, errors_have_classes)
 		const char *reply;
 		enum resp_error class;
 	} errors[] = {
-		{ "-ERR Job not found abcdefgh\r\n", RESP_ERROR_NOT_FOUND },
-		{ "-ERR Invalid password\r\n", RESP_ERROR_PASSWORD },
-		{ "-ERR shutdown in progress\r\n", RESP_ERROR_UNAVAILABLE },
-		{ "-ERR redis: client is closed\r\n", RESP_ERROR_UNAVAILABLE },
-		{ "-ERR too many connections: 2001\r\n", RESP_ERROR_UNAVAILABLE },
-		{ "-ERR invalid ACK {\"x\":1}\r\n", RESP_ERROR_REFUSED },
-		{ "-ERR invalid FAIL {}\r\n", RESP_ERROR_REFUSED },
-		{ "-ERR missing JID\r\n", RESP_ERROR_REFUSED },
-		{ "-ERR unknown command FOO\r\n", RESP_ERROR_REFUSED },
-		{ "-ERR unknown worker abc\r\n", RESP_ERROR_REFUSED },
-		{ "-ERR internal error\r\n", RESP_ERROR_REFUSED },
-		{ "-ERR tracking subsystem is only available in Faktory Enterprise\r\n", RESP_ERROR_REFUSED },
-		{ "-ERR jobs must have a jobtype parameter\r\n", RESP_ERROR_REFUSED },
-		{ "-NOTUNIQUE Job not unique\r\n", RESP_ERROR_REFUSED },
-		{ "-ERR NOREPLICAS Not enough good replicas to write.\r\n", RESP_ERROR_STORAGE },
-		{ "-ERR MISCONF Redis is configured to save RDB snapshots\r\n", RESP_ERROR_STORAGE },
-		{ "-ERR OOM command not allowed when used memory > 'maxmemory'.\r\n", RESP_ERROR_STORAGE },
-		{ "-ERR READONLY You can't write against a read only replica.\r\n", RESP_ERROR_STORAGE },
-		{ "-ERR context deadline exceeded\r\n", RESP_ERROR_STORAGE },
-		{ "-ERR redis: connection pool timeout\r\n", RESP_ERROR_STORAGE },
-		{ "-ERR EOF\r\n", RESP_ERROR_STORAGE },
-		{ "-ERR \r\n", RESP_ERROR_STORAGE },
-		{ "-\r\n", RESP_ERROR_REFUSED },
+		{"-ERR Job not found abcdefgh\r\n", RESP_ERROR_NOT_FOUND},
+		{"-ERR Invalid password\r\n", RESP_ERROR_PASSWORD},
+		{"-ERR shutdown in progress\r\n", RESP_ERROR_UNAVAILABLE},
+		{"-ERR redis: client is closed\r\n", RESP_ERROR_UNAVAILABLE},
+		{"-ERR too many connections: 2001\r\n", RESP_ERROR_UNAVAILABLE},
+		{"-ERR invalid ACK {\"x\":1}\r\n", RESP_ERROR_REFUSED},
+		{"-ERR invalid FAIL {}\r\n", RESP_ERROR_REFUSED},
+		{"-ERR missing JID\r\n", RESP_ERROR_REFUSED},
+		{"-ERR unknown command FOO\r\n", RESP_ERROR_REFUSED},
+		{"-ERR unknown worker abc\r\n", RESP_ERROR_REFUSED},
+		{"-ERR internal error\r\n", RESP_ERROR_REFUSED},
+		{"-ERR tracking subsystem is only available in Faktory Enterprise\r\n", RESP_ERROR_REFUSED},
+		{"-ERR jobs must have a jobtype parameter\r\n", RESP_ERROR_REFUSED},
+		{"-NOTUNIQUE Job not unique\r\n", RESP_ERROR_REFUSED},
+		{"-ERR NOREPLICAS Not enough good replicas to write.\r\n", RESP_ERROR_STORAGE},
+		{"-ERR MISCONF Redis is configured to save RDB snapshots\r\n", RESP_ERROR_STORAGE},
+		{"-ERR OOM command not allowed when used memory > 'maxmemory'.\r\n", RESP_ERROR_STORAGE},
+		{"-ERR READONLY You can't write against a read only replica.\r\n", RESP_ERROR_STORAGE},
+		{"-ERR context deadline exceeded\r\n", RESP_ERROR_STORAGE},
+		{"-ERR redis: connection pool timeout\r\n", RESP_ERROR_STORAGE},
+		{"-ERR EOF\r\n", RESP_ERROR_STORAGE},
+		{"-ERR \r\n", RESP_ERROR_STORAGE},
+		{"-\r\n", RESP_ERROR_REFUSED},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
