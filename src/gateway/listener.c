@@ -2,6 +2,8 @@
  *
  * One worker's door: its socket, the one timer behind all that its sessions wait for, and what the layer above asks.
  */
+#include "gateway/listener.h"
+
 #include "base/log.h"
 #include "gateway/internal.h"
 #include <arpa/inet.h>
