@@ -105,6 +105,8 @@ class Case(unittest.TestCase):
         wait_until(lambda: set(jids) <= {entry[1] for entry in self.entries("start")}, SLOW, f"{jids} have begun")
 
     def wait_done(self, jids):
+        """Done and ACKed. A job that a FETCH has just taken is nowhere for a moment as well, so the log is asked first."""
+        wait_until(lambda: set(jids) <= {entry[1] for entry in self.entries("done")}, SLOW, f"{jids} are done")
         for jid in jids:
             self.server.wait_jid(jid, None, SLOW)
         self.acked += len(jids)

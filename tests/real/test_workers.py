@@ -52,8 +52,9 @@ class Case(unittest.TestCase):
         failure = self.server.wait_jid(jid, "retries", timeout=20)["failure"]
         self.assertIn("failed on purpose", failure["message"])
         jids = [self.push("echo", 1) for _ in range(5)]
+        done = {("done", jid) for jid in jids}
+        servers.wait_until(lambda: done <= {entry[:2] for entry in real_workers.read_log(self.log)}, 20, "all are done")
         self.server.wait(20, queued=0, working=0)
-        self.assertLessEqual({("done", jid) for jid in jids}, {entry[:2] for entry in real_workers.read_log(self.log)})
         self.assertIsNone(p.poll())
 
     def test_kill(self):
