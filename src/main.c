@@ -111,6 +111,7 @@ static void raise_descriptor_limit(const struct rlimit *before)
 /* -1 with the lock in *ret_fd where there is a directory, or an exit status with everything said. */
 static int take_state_dir(const struct config *config, int *ret_fd)
 {
+	char by[32] = "";
 	pid_t holder = 0;
 	int r;
 
@@ -121,8 +122,11 @@ static int take_state_dir(const struct config *config, int *ret_fd)
 	}
 	r = statedir_lock(config->state_dir, ret_fd, &holder);
 	if (r == -EWOULDBLOCK) {
-		log_error("%s: another chargehand (pid %d) has this state directory: use --name to tell the two apart",
-			  config->state_dir, holder);
+		if (holder > 0)
+			(void)snprintf(by, sizeof(by), " (pid %d)", holder);
+		log_error("%s: another chargehand%s has this state directory: %s", config->state_dir, by,
+			  config->state_dir_asked ? "give each a --state-dir of its own"
+						  : "use --name to tell the two apart");
 		return STATUS_HELD;
 	}
 	if (r < 0 && config->state_dir_asked) {

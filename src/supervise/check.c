@@ -145,7 +145,8 @@ static void check_state_dir(struct check *c)
 	else if (r == 0)
 		tell(c, "state", "%s", path);
 	else if (r == -EWOULDBLOCK) {
-		tell(c, "state", "FAILED: %s: another chargehand has it (pid %d): use --name", path, holder);
+		tell(c, "state", "FAILED: %s: another chargehand has it (pid %d): use %s", path, holder,
+		     c->config->state_dir_asked ? "another --state-dir" : "--name");
 		set_status(c, CHECK_STATUS_HELD);
 	} else if (c->config->state_dir_asked) {
 		tell(c, "state", "FAILED: %s: %s", path, strerror(-r));

@@ -144,11 +144,12 @@ class StateDirectory(Case):
     def test_a_second_chargehand_is_refused(self):
         c = self.chargehand(self.server())
         state = os.path.join(c.dir, "state")
-        wait_until(lambda: os.path.exists(os.path.join(state, "lock")), what="the lock")
+        lock = os.path.join(state, "lock")
+        wait_until(lambda: os.path.exists(lock) and os.path.getsize(lock) > 0, what="the lock")
         status, _, err = self.run_it("--state-dir", state, "true")
         self.assertEqual(status, 75)
-        self.assertEqual(err, f"chargehand: {state}: another chargehand (pid {c.pid}) has this state directory: use --name "
-                              "to tell the two apart\n")
+        self.assertEqual(err, f"chargehand: {state}: another chargehand (pid {c.pid}) has this state directory: give each a "
+                              "--state-dir of its own\n")
         status, out, _ = self.run_it("--check", "--state-dir", state, "--server", self.server().url,
                                      "true")
         self.assertEqual(status, 75)

@@ -84,8 +84,9 @@ class Signals(Case):
         c, status = self.run_to_end(s, f"hello; fetch Q n={n}; stderr 'last words'; kill KILL")
         self.assertEqual(status, 128 + signal.SIGKILL)
         held = f"{n} job{'s' if n > 1 else ''}"
+        failures = {job["jid"]: job["failure"] for job in s.retries()}  # one look: the first retry is due in 15 s
         for jid in jids:
-            failure = self.failed(s, jid)
+            failure = failures[jid]
             self.assertEqual(failure["errtype"], "WorkerSignaled")
             self.assertRegex(failure["message"], rf"^w\.1 \(pid \d+\) was killed by SIGKILL .* after its start; .*it held {held}, "
                                                  r"this one for ")

@@ -10,6 +10,7 @@ import pty
 import select
 import signal
 import sys
+import tempfile
 import unittest
 
 sys.dont_write_bytecode = True
@@ -30,7 +31,7 @@ class Terminal(unittest.TestCase):
     def start(self, options, command):
         """A shell of its own session, whose terminal is the other end of self.master; chargehand is its child."""
         words = [binary(), "--log-level", "debug", "--name", "w", *options, "--", *command]
-        environment = dict(os.environ, FAKTORY_URL=self.server.url, STATE_DIRECTORY=os.environ["TMPDIR"])
+        environment = dict(os.environ, FAKTORY_URL=self.server.url, STATE_DIRECTORY=tempfile.mkdtemp())
         read, write = os.pipe()
         self.shell, self.master = pty.fork()
         if self.shell == 0:
