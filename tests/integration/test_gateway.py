@@ -155,8 +155,11 @@ class Bytes(Case):
         s = c.session(wid=new_jid(), timeout=60)
         small = c.session(wid=new_jid())
         size = 100_000_000 if self.kind == "real" else 20_000_000
-        jid = s.push(args=["x" * size], queue=self.queue)
-        body = s.raw_command(f"FETCH {self.queue}", timeout=60)
+        for _ in range(3):  # a server that takes more than 3.5 s to begin its answer gets nobody to wait for it
+            jid = s.push(args=["x" * size], queue=self.queue)
+            body = s.raw_command(f"FETCH {self.queue}", timeout=60)
+            if body != b"$-1\r\n":
+                break
         self.assertGreater(len(body), size)
         self.assertEqual(small.beat(small.wid), "OK")
         self.assertLess(c.rss_bytes(), (64 if c.sanitized else 8) << 20)
