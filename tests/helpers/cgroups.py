@@ -2,6 +2,7 @@
 """A cgroup2 directory of a test's own, where the machine lets us have one.
 
   path, reason = parent()      (path, None) or (None, why not)
+  path, reason = memory()      the same, where memory can be limited below it
   with Directory() as d:       d.path: an empty cgroup to give to --cgroup; removed with what is left in it ended
       d.leaves()               names of the groups below it
       d.pids()                 of all processes below it
@@ -30,9 +31,22 @@ def parent():
     return path, None
 
 
+def memory():
+    path, reason = parent()
+    if not path:
+        return None, reason
+    with open(os.path.join(path, "cgroup.controllers")) as f:
+        if "memory" not in f.read().split():
+            return None, "no memory controller in our own cgroup"
+    return path, None
+
+
 class Directory:
     def __init__(self):
         self.path = tempfile.mkdtemp(prefix="chargehand-test.", dir=parent()[0])
+        if memory()[0]:
+            with open(os.path.join(parent()[0], "cgroup.subtree_control"), "w") as f:
+                f.write("+memory +pids")
 
     def leaves(self):
         return sorted(e.name for e in os.scandir(self.path) if e.is_dir())

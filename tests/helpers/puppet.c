@@ -9,6 +9,9 @@
  *   receive I N      N bytes, or fewer at the end: answers with them in hexadecimal
  *   peek I           waits until there is something to read, and leaves it unread
  *   close I
+ *   eat N            N MiB of memory, at once, for as long as it lives
+ *   feed N           a child eats N MiB and exits; answers with its wait status
+ *   raise SIGNAL     as if by a fault of its own: the handler is the default one
  *   exit STATUS
  *
  * Each line but the last is answered by "ok" or "error ERRNO"; the end of $PUPPET_CONTROL ends the process.
@@ -17,11 +20,14 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define LINE_MAX_BYTES (1 << 20)
@@ -81,6 +87,27 @@ static ssize_t receive_hex(int fd, size_t n, FILE *out)
 	return got;
 }
 
+/* In one system call: page by page takes seconds in a machine that is itself a process. */
+static int eat(int mib)
+{
+	void *p = mmap(NULL, (size_t)mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1,
+		       0);
+	return p == MAP_FAILED ? -1 : 0;
+}
+
+static int feed(int mib, FILE *out)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(eat(mib) < 0);
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return -1;
+	(void)fprintf(out, "%d ", status);
+	return 0;
+}
+
 static ssize_t obey(FILE *out)
 {
 	char *verb = strtok(line, " \n"), *index = strtok(NULL, " \n"), *rest = strtok(NULL, " \n");
@@ -90,6 +117,12 @@ static ssize_t obey(FILE *out)
 		return 0;
 	if (strcmp(verb, "exit") == 0)
 		_exit(i);
+	if (strcmp(verb, "eat") == 0)
+		return eat(i);
+	if (strcmp(verb, "feed") == 0)
+		return feed(i, out);
+	if (strcmp(verb, "raise") == 0)
+		return raise(i);
 	if (i < 0 || i >= CONNECTIONS)
 		return -1;
 	if (strcmp(verb, "connect") == 0)

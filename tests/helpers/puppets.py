@@ -6,6 +6,9 @@
       p.hello("a", wid="w1")    a connection named "a", greeted and answered
       p.send("a", b"FETCH q")   one send(2);  p.receive("a", 3)  so many bytes;  p.peek("a")  wait for bytes, read none
       p.kill() p.exit(1)        and it is gone when this returns; chargehand has not been asked
+      p.eat(64)                 MiB of memory: True, or False when that was its end
+      p.feed(64)                the same by a child: its wait status
+      p.crash(SIGSEGV)          and it is gone, if that is what the signal does
       stage.stop() / stage.go() chargehand does not run in between (SIGSTOP)
       stage.chargehand          the Chargehand
 
@@ -103,6 +106,23 @@ class Puppet:
     def exit(self, status):
         self.control.sendall(b"exit %d\n" % status)
         self._gone()
+
+    def crash(self, number):
+        self.control.sendall(b"raise %d\n" % number)
+        self._gone()
+
+    def eat(self, mib):
+        self.control.sendall(b"eat %d\n" % mib)
+        try:
+            if self.file.readline().strip() == b"ok":
+                return True
+        except OSError:
+            pass
+        self.close()
+        return False
+
+    def feed(self, mib):
+        return int(self._do(f"feed {mib}"))
 
     def close(self):
         self.file.close()

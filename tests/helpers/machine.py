@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""A Linux machine of the test's own, with the memory controller and, if asked for, systemd: user-mode-linux, an ordinary
+process. The kit that boots it is in $CHARGEHAND_SHARED/vm (its README says what it can and cannot do); the root inside is
+the host's own, so what was just built runs there, and nothing that is done to files survives.
+
+  reason = missing()                     None, or why there is no such machine here
+  status, output = run(["sh", "-c", "..."], systemd=True, units=DIRECTORY, after="dbus.service", limit=100)
+"""
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.path.dirname(os.path.dirname(HERE))
+PASSED_ON = ("CHARGEHAND", "TOP_SRCDIR", "TOP_BUILDDIR", "FAKTORY_SERVER", "CHARGEHAND_SHARED", "PYTHONDONTWRITEBYTECODE")
+
+
+def kit(name):
+    return os.path.join(os.environ["CHARGEHAND_SHARED"], "vm", name)
+
+
+@functools.lru_cache(None)
+def _shim():
+    """tests/vm/xstate.c, compiled; empty where there is no compiler: it is not needed on every processor."""
+    compiler, made = shutil.which("cc"), os.path.join(tempfile.gettempdir(), f"xstate-{os.getpid()}.so")
+    if compiler and os.uname().machine == "x86_64":
+        subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", made, os.path.join(SOURCE, "tests/vm/xstate.c")], check=True)
+        return made
+    return ""
+
+
+def run(command, systemd=False, units=None, after=None, limit=100, memory="512M", env=None):
+    """Its status is the command's; 124 after the limit, 125 when the machine stopped."""
+    words = [kit("umlrun"), "-t", str(limit), "-m", memory]
+    for name in PASSED_ON:
+        if name in os.environ:
+            words += ["-e", name]
+    for name, value in (env or {}).items():
+        words += ["-e", f"{name}={value}"]
+    words += ["-s"] if systemd else []
+    words += ["-u", units] if units else []
+    environment = dict(os.environ, LD_PRELOAD=_shim())
+    environment.setdefault("VM_CACHE", os.path.join(os.path.expanduser("~"), ".cache", "chargehand-tests", "vm"))
+    if after:
+        environment["VM_AFTER"] = after
+    # Its memory is a file, which is not to go to a disk; and a limit of its own says more than that of the test.
+    environment.pop("TMPDIR", None)
+    done = subprocess.run([*words, "--", *command], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace")
+    return done.returncode, done.stdout
+
+
+@functools.lru_cache(None)
+def missing():
+    if not os.environ.get("CHARGEHAND_SHARED"):
+        return "no test machines: CHARGEHAND_SHARED does not say where they are"
+    if not os.access(kit("umlrun"), os.X_OK):
+        return f"no test machines: {kit('umlrun')} is not there"
+    with open(os.environ["CHARGEHAND"], "rb") as f:
+        if b"__asan_init" in f.read():
+            return "AddressSanitizer does not run in user-mode-linux"
+    status, output = run(["grep", "-w", "memory", "/sys/fs/cgroup/cgroup.controllers"], limit=60)
+    return None if status == 0 else f"user-mode-linux does not boot here ({status}): {output[-300:]}"

@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Tests that need a machine of their own, in as few boots as can be: one for each test here. What runs inside speaks TAP,
+and every line of it counts. (Criterion wants addresses that user-mode-linux has not: no unit tests there.)"""
+import os
+import re
+import sys
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
+import machine
+import servers
+import tap
+
+
+class Boots(unittest.TestCase):
+    def setUp(self):
+        tap.need("vm", machine.missing())
+
+    def boot(self, *programs, words="cgroup memory cc real", **options):
+        """Runs the programs one after the other in one machine; none may fail or leave out anything."""
+        script = "".join(f"echo '## {p}'; {p} </dev/null || echo 'not ok - {p.split()[0]}: status '$?; " for p in programs)
+        env = {"CHARGEHAND_REQUIRE": words, "HOME": "/root"}
+        status, output = machine.run(["sh", "-c", script], env=env, **options)
+        print(output)
+        self.assertEqual(status, 0)
+        bad = [line for line in output.splitlines() if re.match(r" *not ok|.*# *skip|Bail out", line, re.I)]
+        self.assertEqual(bad, [])
+        self.assertGreaterEqual(len(re.findall("^ok ", output, re.M)), len(programs))
+
+    def python(self, path, *words):
+        return " ".join([sys.executable, os.path.join(os.environ["TOP_SRCDIR"], "tests", path), *words])
+
+
+class Memory(Boots):
+    def test_cgroups_with_memory(self):
+        servers.need_real()
+        self.boot(self.python("integration/test_death.py", "-k", "Leaves", "-k", "InLeaf.test_killed_with_25"),
+                  self.python("vm/test_memory.py"))
+
+
+if __name__ == "__main__":
+    tap.main()
