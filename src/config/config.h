@@ -63,9 +63,9 @@ struct config {
 	uint64_t keep_body_bytes;
 
 	enum cgroup_mode cgroup_mode;
-	char *cgroup_path;                                      /* CGROUP_PATH only */
-	uint64_t memory_max_bytes, memory_high_bytes, pids_max; /* CONFIG_UNLIMITED: not set */
-	unsigned cpu_percent;                                   /* 0: not set; 150 is one and a half processors */
+	char *cgroup_path;                                                      /* CGROUP_PATH only */
+	uint64_t memory_max_bytes, memory_high_bytes, swap_max_bytes, pids_max; /* CONFIG_UNLIMITED: not set */
+	unsigned cpu_percent; /* 0: not set; 150 is one and a half processors */
 	bool oom_group;
 
 	char *state_dir;      /* NULL when there is no place for a default one */

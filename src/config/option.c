@@ -154,6 +154,18 @@ static int set_memory_high(struct config *c, const char *value, const char **why
 	return set_limit(&c->memory_high_bytes, value, parse_size);
 }
 
+/* Unlike the others it may be 0. */
+static int set_swap_max(struct config *c, const char *value, const char **why)
+{
+	uint64_t limit = CONFIG_UNLIMITED;
+
+	(void)why;
+	if (strcmp(value, "none") != 0 && parse_size(value, &limit) < 0)
+		return -EINVAL;
+	c->swap_max_bytes = limit;
+	return 0;
+}
+
 static int set_pids_max(struct config *c, const char *value, const char **why)
 {
 	(void)why;
@@ -369,6 +381,15 @@ const struct option_row option_table[] = {
 		.help = "memory of one worker, above which it is slowed down",
 		.expected = EXPECTED_LIMIT_SIZE,
 		.set = set_memory_high,
+	},
+	{
+		.name = "swap-max",
+		.argument = "SIZE",
+		.scope = OPTION_PROGRAM,
+		.initial = "none",
+		.help = "swap space of one worker; 0 for none of it",
+		.expected = "a size such as 0 or 512M, or none",
+		.set = set_swap_max,
 	},
 	{
 		.name = "pids-max",

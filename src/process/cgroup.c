@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,32 +81,45 @@ static char *sanitize_name(const char *name)
 }
 
 /* A controller that is on already is not written again: that needs more rights than to see it. */
-static int enable_controller(int parent_fd, const char *controller)
+static bool file_has_word(int dir_fd, const char *file, const char *word)
 {
-	char text[512], plus[16];
-	size_t bytes, n = strlen(controller);
-	int r;
+	char text[512];
+	size_t bytes, n = strlen(word);
 
-	r = fileio_read_into_at(parent_fd, "cgroup.subtree_control", text, sizeof(text), &bytes);
-	if (r < 0)
-		return r;
-	for (const char *p = text; (p = strstr(p, controller)); p += n)
+	if (fileio_read_into_at(dir_fd, file, text, sizeof(text), &bytes) < 0)
+		return false;
+	for (const char *p = text; (p = strstr(p, word)); p += n)
 		if ((p == text || p[-1] == ' ') && (p[n] == ' ' || p[n] == '\n' || p[n] == 0))
-			return 0;
+			return true;
+	return false;
+}
+
+bool cgroup_has_controller(int dir_fd, const char *controller)
+{
+	return file_has_word(dir_fd, "cgroup.controllers", controller);
+}
+
+int cgroup_enable_controller(int dir_fd, const char *controller)
+{
+	char plus[24];
+
+	if (file_has_word(dir_fd, "cgroup.subtree_control", controller))
+		return 0;
 	(void)snprintf(plus, sizeof(plus), "+%s", controller);
-	return fileio_write_at(parent_fd, "cgroup.subtree_control", plus);
+	return fileio_write_at(dir_fd, "cgroup.subtree_control", plus);
 }
 
 static int enable_controllers(int parent_fd, const struct cgroup_limits *limits)
 {
 	int r = 0;
 
-	if (limits->memory_max != CGROUP_UNLIMITED || limits->memory_high != CGROUP_UNLIMITED || limits->oom_group)
-		r = enable_controller(parent_fd, "memory");
+	if (limits->memory_max != CGROUP_UNLIMITED || limits->memory_high != CGROUP_UNLIMITED ||
+	    (limits->swap_max != CGROUP_UNLIMITED && limits->swap_max > 0) || limits->oom_group)
+		r = cgroup_enable_controller(parent_fd, "memory");
 	if (r == 0 && limits->pids_max != CGROUP_UNLIMITED)
-		r = enable_controller(parent_fd, "pids");
+		r = cgroup_enable_controller(parent_fd, "pids");
 	if (r == 0 && limits->cpu_percent > 0)
-		r = enable_controller(parent_fd, "cpu");
+		r = cgroup_enable_controller(parent_fd, "cpu");
 	return r;
 }
 
@@ -125,9 +139,8 @@ int cgroup_leaf_set_limits(const struct cgroup_leaf *leaf, const struct cgroup_l
 		const char *file;
 		uint64_t value;
 	} plain[] = {
-		{"memory.high", limits->memory_high},
-		{"memory.max", limits->memory_max},
-		{"memory.oom.group", limits->oom_group ? 1 : CGROUP_UNLIMITED},
+		{"memory.high", limits->memory_high},  {"memory.max", limits->memory_max},
+		{"memory.swap.max", limits->swap_max}, {"memory.oom.group", limits->oom_group ? 1 : CGROUP_UNLIMITED},
 		{"pids.max", limits->pids_max},
 	};
 	char text[48];
@@ -135,6 +148,9 @@ int cgroup_leaf_set_limits(const struct cgroup_leaf *leaf, const struct cgroup_l
 
 	for (size_t i = 0; i < ARRAY_SIZE(plain); i++) {
 		r = write_limit(leaf->dir_fd, plain[i].file, plain[i].value);
+		/* A kernel that cannot swap, and no swap wanted. */
+		if (r == -ENOENT && plain[i].value == 0)
+			r = 0;
 		if (r < 0) {
 			*ret_what = plain[i].file;
 			return r;
@@ -382,6 +398,17 @@ static uint64_t flat_value(const char *text, const char *key)
 	return 0;
 }
 
+int cgroup_read_flat(int dir_fd, const char *file, const char *key, uint64_t *ret)
+{
+	char text[512];
+	size_t bytes;
+	int r = fileio_read_into_at(dir_fd, file, text, sizeof(text), &bytes);
+
+	if (r == 0)
+		*ret = flat_value(text, key);
+	return r;
+}
+
 int cgroup_leaf_read_events(const struct cgroup_leaf *leaf, struct cgroup_events *ret)
 {
 	char text[512];
@@ -400,7 +427,7 @@ int cgroup_leaf_read_events(const struct cgroup_leaf *leaf, struct cgroup_events
 	return 0;
 }
 
-static uint64_t read_number(int dir_fd, const char *file, uint64_t otherwise)
+uint64_t cgroup_read_number(int dir_fd, const char *file, uint64_t otherwise)
 {
 	char text[32];
 	uint64_t value;
@@ -414,8 +441,32 @@ static uint64_t read_number(int dir_fd, const char *file, uint64_t otherwise)
 
 void cgroup_leaf_read_memory(const struct cgroup_leaf *leaf, uint64_t *ret_peak, uint64_t *ret_max)
 {
-	*ret_peak = read_number(leaf->dir_fd, "memory.peak", 0); /* since 5.19 */
-	*ret_max = read_number(leaf->dir_fd, "memory.max", CGROUP_UNLIMITED);
+	*ret_peak = cgroup_read_number(leaf->dir_fd, "memory.peak", 0); /* since 5.19 */
+	*ret_max = cgroup_read_number(leaf->dir_fd, "memory.max", CGROUP_UNLIMITED);
+}
+
+int cgroup_sweep(int dir_fd, const char *name, int timeout_msec)
+{
+	struct cgroup_leaf *leaf = malloc(sizeof(*leaf));
+	int r;
+
+	if (!leaf)
+		return -ENOMEM;
+	*leaf = (struct cgroup_leaf){.parent_fd = dir_fd, .dir_fd = -EBADF, .events_fd = -EBADF, .name = strdup(name)};
+	r = leaf->name ? open_leaf(leaf) : -ENOMEM;
+	if (r == 0)
+		r = cgroup_leaf_is_populated(leaf);
+	if (r == 1) {
+		r = cgroup_leaf_kill(leaf);
+		struct pollfd p = {.fd = leaf->events_fd, .events = POLLPRI};
+		while (r == 0 && cgroup_leaf_is_populated(leaf) == 1 && poll(&p, 1, timeout_msec) > 0)
+			;
+	}
+	if (r == 0)
+		r = cgroup_leaf_remove(leaf);
+	if (r < 0)
+		cgroup_leaf_free(leaf);
+	return is_gone(r) ? 0 : r;
 }
 
 static int is_wanted_group(int parent_fd _unused_, const char *name _unused_, uint64_t id, void *userdata)

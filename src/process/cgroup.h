@@ -14,8 +14,8 @@
 #define CGROUP_UNLIMITED UINT64_MAX
 
 struct cgroup_limits {
-	uint64_t memory_max, memory_high, pids_max; /* CGROUP_UNLIMITED: not set */
-	unsigned cpu_percent;                       /* 0: not set; 150 is one and a half processors */
+	uint64_t memory_max, memory_high, swap_max, pids_max; /* CGROUP_UNLIMITED: not set */
+	unsigned cpu_percent;                                 /* 0: not set; 150 is one and a half processors */
 	bool oom_group;
 };
 
@@ -60,5 +60,15 @@ void cgroup_leaf_read_memory(const struct cgroup_leaf *leaf, uint64_t *ret_peak,
 int cgroup_leaf_each_pid(const struct cgroup_leaf *leaf, int (*callback)(pid_t pid, void *userdata), void *userdata);
 /* Is the cgroup with this id the leaf or below it? (A child may make groups of its own.) */
 bool cgroup_leaf_contains(const struct cgroup_leaf *leaf, uint64_t cgroup_id);
+
+/* Of any group, by its directory. Enabled for its children: 0 as well when it is on already. */
+int cgroup_enable_controller(int dir_fd, const char *controller) _must_check_;
+/* Is it there to be enabled (cgroup.controllers)? */
+bool cgroup_has_controller(int dir_fd, const char *controller);
+/* Kills all in a group below dir_fd, waits until it is empty, for timeout_msec at most, and removes it. */
+int cgroup_sweep(int dir_fd, const char *name, int timeout_msec) _must_check_;
+/* The value behind a key, and a file that is one number ("max", or none: otherwise). */
+int cgroup_read_flat(int dir_fd, const char *file, const char *key, uint64_t *ret);
+uint64_t cgroup_read_number(int dir_fd, const char *file, uint64_t otherwise);
 
 #endif

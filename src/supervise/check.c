@@ -7,8 +7,8 @@
 #include "config/environment.h"
 #include "ledger/statedir.h"
 #include "link/greet.h"
-#include "process/cgroup.h"
 #include "process/peer.h"
+#include "supervise/place.h"
 #include <stdarg.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -20,6 +20,7 @@ struct check {
 	const struct supervisor_start *start;
 	FILE *out;
 	int status;
+	bool have_leaves;
 };
 
 _printf_(3, 4) static void tell(const struct check *c, const char *what, const char *format, ...)
@@ -97,28 +98,34 @@ static void check_command(struct check *c)
 
 static void check_cgroup(struct check *c)
 {
-	_cleanup_close_ int fd = -EBADF;
-	int r;
+	_cleanup_free_ char *message = NULL;
+	char place[PLACE_TEXT_MAX];
+	struct subtree *s;
+	int r = place_open(c->config, true, &s, &message);
 
-	if (c->config->cgroup_mode != CGROUP_PATH) {
-		tell(c, "cgroup", "none%s: workers are followed by process group and environment, limits do not work",
-		     c->config->cgroup_mode == CGROUP_AUTO ? " is used without --cgroup PATH" : "");
-		if (c->config->memory_max_bytes != CONFIG_UNLIMITED ||
-		    c->config->memory_high_bytes != CONFIG_UNLIMITED || c->config->pids_max != CONFIG_UNLIMITED ||
-		    c->config->cpu_percent != 0) {
-			tell(c, "limits", "FAILED: they need --cgroup PATH");
-			set_status(c, CHECK_STATUS_CONFIG);
-		}
-		return;
-	}
-	r = cgroup_open_parent(c->config->cgroup_path, &fd);
 	if (r < 0) {
-		tell(c, "cgroup", "FAILED: %s: %s", c->config->cgroup_path,
-		     r == -EMEDIUMTYPE ? "no directory of a cgroup2 mount" : strerror(-r));
+		tell(c, "cgroup", "FAILED: %s", message ? message : strerror(-r));
 		set_status(c, CHECK_STATUS_CONFIG);
 		return;
 	}
-	tell(c, "cgroup", "%s: each worker has its own below it", c->config->cgroup_path);
+	if (s->kind == SUBTREE_SCOPE)
+		tell(c, "cgroup", "systemd will be asked for a scope; each worker has its own below it");
+	else
+		tell(c, "cgroup", "%s", place_show(s, place));
+	if (s->kind == SUBTREE_NONE)
+		tell(c, "limits", "cannot be set; workers are followed by process group and environment");
+	else if (s->kind != SUBTREE_SCOPE)
+		tell(c, "limits", "memory %s, pids %s, cpu %s", s->memory ? "yes" : "no", s->pids ? "yes" : "no",
+		     s->cpu ? "yes" : "no");
+	c->have_leaves = s->kind != SUBTREE_NONE;
+	if (s->memory || s->kind == SUBTREE_SCOPE)
+		tell(c, "memory", "a worker's death for lack of memory is told by its own cgroup");
+	else if (surroundings_tell(&s->around))
+		tell(c, "memory",
+		     "a worker's death for lack of memory is told by the cgroup it shares with chargehand");
+	else
+		tell(c, "memory", "a worker's death for lack of memory cannot be told from another SIGKILL");
+	(void)subtree_close(s);
 }
 
 static void check_peers(struct check *c)
@@ -130,7 +137,7 @@ static void check_peers(struct check *c)
 		tell(c, "sock_diag", "missing (%s): any local process can speak to a worker's listener", strerror(-r));
 	else
 		tell(c, "sock_diag", "works: only a worker's own processes can speak to its listener%s",
-		     c->config->cgroup_mode == CGROUP_PATH ? "" : ", or others of its uid");
+		     c->have_leaves ? "" : ", or others of its uid");
 	(void)peer_lookup_free(peers);
 }
 

@@ -54,6 +54,7 @@ static int worker_make_leaf(struct worker *w, unsigned generation, const char **
 	const struct cgroup_limits limits = {
 		.memory_max = c->memory_max_bytes,
 		.memory_high = c->memory_high_bytes,
+		.swap_max = c->swap_max_bytes,
 		.pids_max = c->pids_max,
 		.cpu_percent = c->cpu_percent,
 		.oom_group = c->oom_group,
@@ -63,7 +64,7 @@ static int worker_make_leaf(struct worker *w, unsigned generation, const char **
 
 	for (unsigned i = 0; r == -EEXIST && i < LEAF_NAME_TRIES; i++) {
 		(void)snprintf(name, sizeof(name), i ? "%s-%u.%u" : "%s-%u", w->name, generation, i);
-		r = cgroup_leaf_new(w->shop->cgroup_parent_fd, name, &limits, &w->family.leaf, ret_what);
+		r = cgroup_leaf_new(w->shop->subtree->fd, name, &limits, &w->family.leaf, ret_what);
 	}
 	return r;
 }
@@ -135,7 +136,7 @@ static int worker_prepare(struct worker *w, unsigned generation, struct start_fa
 {
 	int r;
 
-	if (w->shop->cgroup_parent_fd >= 0) {
+	if (w->shop->subtree->fd >= 0) {
 		failure->what = "a cgroup";
 		r = worker_make_leaf(w, generation, &failure->what);
 		if (r < 0) {

@@ -6,8 +6,8 @@
 #include "supervise/supervisor.h"
 
 #include "base/log.h"
-#include "process/cgroup.h"
 #include "process/tree.h"
+#include "supervise/place.h"
 #include "supervise/program.h"
 #include "supervise/signals.h"
 #include "supervise/terminal.h"
@@ -185,27 +185,17 @@ static const int signals_wanted[] = {
 
 static int supervisor_open_cgroup(struct supervisor *s)
 {
-	const struct config *c = s->config;
-	int r;
+	_cleanup_free_ char *message = NULL;
+	int r = place_open(s->config, false, &s->shop.subtree, &message);
 
-	s->shop.cgroup_parent_fd = -EBADF;
-	if (c->cgroup_mode != CGROUP_PATH) {
-		if (c->memory_max_bytes == CONFIG_UNLIMITED && c->memory_high_bytes == CONFIG_UNLIMITED &&
-		    c->pids_max == CONFIG_UNLIMITED && c->cpu_percent == 0)
-			return 0;
-		log_error("A worker's memory, processes and processor time can be limited with --cgroup PATH only");
-		return -EINVAL;
+	if (r < 0) {
+		log_error("%s", message ? message : strerror(-r));
+		return r;
 	}
-	r = cgroup_open_parent(c->cgroup_path, &s->shop.cgroup_parent_fd);
-	if (r == -EMEDIUMTYPE)
-		log_error("--cgroup %s: is no cgroup2; a writable directory of a cgroup2 mount is needed",
-			  c->cgroup_path);
-	else if (r < 0)
-		return log_error_errno(r,
-				       "--cgroup %s: cannot be used: %m; a writable directory of a cgroup2 mount is "
-				       "needed",
-				       c->cgroup_path);
-	return r;
+	if (s->shop.subtree->n_swept > 0)
+		log_notice("%u cgroup%s that an earlier chargehand had left %s removed", s->shop.subtree->n_swept,
+			   s->shop.subtree->n_swept == 1 ? "" : "s", s->shop.subtree->n_swept == 1 ? "is" : "are");
+	return 0;
 }
 
 static int supervisor_new_base(struct supervisor *s)
@@ -279,9 +269,10 @@ static void supervisor_log_start(const struct supervisor *s)
 	_cleanup_free_ char *server = server_url_show(&s->config->server);
 	unsigned n = s->config->instances;
 
-	log_notice("%s: %u worker%s; server %s; %s%s", s->config->name, n, n == 1 ? "" : "s", server ? server : "?",
-		   s->shop.cgroup_parent_fd >= 0 ? "cgroups below " : "no cgroups",
-		   s->shop.cgroup_parent_fd >= 0 ? s->config->cgroup_path : "");
+	char place[PLACE_TEXT_MAX];
+
+	log_notice("%s: %u worker%s; server %s; %s", s->config->name, n, n == 1 ? "" : "s", server ? server : "?",
+		   place_show(s->shop.subtree, place));
 }
 
 static void supervisor_close(struct supervisor *s)
@@ -301,7 +292,7 @@ static void supervisor_close(struct supervisor *s)
 		event_free(s->patience);
 	if (s->forget)
 		event_free(s->forget);
-	close_fd(shop->cgroup_parent_fd);
+	shop->subtree = subtree_close(shop->subtree);
 	if (shop->base)
 		event_base_free(shop->base);
 	libevent_global_shutdown();
@@ -340,7 +331,7 @@ int supervisor_run(const struct config *config, const struct supervisor_start *s
 {
 	struct supervisor s = {
 		.config = config,
-		.shop = {.config = config, .start = start, .cgroup_parent_fd = -EBADF},
+		.shop = {.config = config, .start = start},
 	};
 	int status;
 

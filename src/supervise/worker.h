@@ -14,6 +14,7 @@
 #include "gateway/listener.h"
 #include "process/peer.h"
 #include "process/reap.h"
+#include "process/subtree.h"
 #include "report/reporter.h"
 #include "supervise/life.h"
 #include "supervise/outlet.h"
@@ -30,8 +31,8 @@ struct workshop {
 	struct reporter *reporter;
 	struct peer_lookup *peers; /* NULL: strangers cannot be told */
 	struct outlet *outlet;
-	int cgroup_parent_fd; /* -EBADF: no leaves */
-	bool terminal;        /* the only worker gets the terminal that chargehand has */
+	struct subtree *subtree; /* for leaves, where there are any */
+	bool terminal;           /* the only worker gets the terminal that chargehand has */
 };
 
 struct worker;

@@ -49,6 +49,11 @@ class Directory:
                 f.write("+memory +pids")
 
     def leaves(self):
+        """Of workers: below the directory that chargehand makes for itself."""
+        homes = [e.path for e in os.scandir(self.path) if e.is_dir() and e.name.startswith("chargehand-")]
+        return sorted(e.name for home in homes for e in os.scandir(home) if e.is_dir() and e.name != "chargehand")
+
+    def homes(self):
         return sorted(e.name for e in os.scandir(self.path) if e.is_dir())
 
     def pids(self):

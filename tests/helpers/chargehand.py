@@ -47,7 +47,9 @@ class Chargehand:
         environment.update(CHARGEHAND_TEST_STARTED=self.started, FAKTORY_URL=url or server.url, PYTHONUNBUFFERED="1",
                            STATE_DIRECTORY=os.path.join(self.dir, "state"), **(env or {}))
         idle = not command
-        words = [binary(), "--log-level", "debug", *options, "--", *(command or IDLE)]
+        # What tests say on sessions of their own would be a stranger's, were the worker in a cgroup.
+        place = [] if any(o.startswith(("--cgroup", "--config")) for o in options) else ["--cgroup", "none"]
+        words = [binary(), "--log-level", "debug", *place, *options, "--", *(command or IDLE)]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(words, env=environment, cwd=cwd or self.dir, stdin=stdin, stdout=stdout,
                                             stderr=stderr or log, start_new_session=True)

@@ -292,7 +292,7 @@ class Check(Case):
     def test_limits_without_a_cgroup(self):
         status, out, _ = self.check(self.server().url, "--memory-max", "1G", "sh")
         self.assertEqual(status, 78)
-        self.assertRegex(out, r"(?m)^limits +FAILED: they need --cgroup PATH$")
+        self.assertRegex(out, r"(?m)^cgroup +FAILED: limits of a worker need the memory controller")
 
     def test_a_cgroup_that_is_none(self):
         status, out, _ = self.check(self.server().url, "--cgroup", self.dir, "sh")

@@ -37,7 +37,12 @@ class Memory(Boots):
     def test_cgroups_with_memory(self):
         servers.need_real()
         self.boot(self.python("integration/test_death.py", "-k", "Leaves", "-k", "InLeaf.test_killed_with_25"),
-                  self.python("vm/test_memory.py"))
+                  self.python("vm/test_memory.py"), self.python("vm/test_place.py", "-k", "OwnGroup"))
+
+
+class Systemd(Boots):
+    def test_units_and_scopes(self):
+        self.boot(self.python("vm/test_place.py", "-k", "Units", "-k", "Scopes"), systemd=True, after="dbus.service")
 
 
 if __name__ == "__main__":

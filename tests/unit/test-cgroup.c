@@ -18,7 +18,8 @@
 
 #define NO_LIMITS                                                                                                      \
 	{                                                                                                              \
-		.memory_max = CGROUP_UNLIMITED, .memory_high = CGROUP_UNLIMITED, .pids_max = CGROUP_UNLIMITED          \
+		.memory_max = CGROUP_UNLIMITED, .memory_high = CGROUP_UNLIMITED, .swap_max = CGROUP_UNLIMITED,         \
+		.pids_max = CGROUP_UNLIMITED                                                                           \
 	}
 static const struct cgroup_limits no_limits = NO_LIMITS;
 

@@ -188,6 +188,8 @@ static const char *const wrong[][3] = {
 	{"memory-max", "lots", ""},
 	{"memory-high", "0K", ""},
 	{"memory-high", "max", ""},
+	{"swap-max", "-1", ""},
+	{"swap-max", "all", ""},
 	{"pids-max", "0", ""},
 	{"pids-max", "-1", ""},
 	{"cpu-max", "0%", ""},

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One method call, and one signal to wait for: the call returns before the process has moved.
+ *
+ * The library with its own libraries is some megabytes, of use once, to few: a child loads it, asks, and is gone.
+ */
+#include "process/scope.h"
+
+#include <string.h>
+
+#ifdef HAVE_LIBSYSTEMD
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <systemd/sd-bus.h>
+
+#define LIBRARY "libsystemd.so.0"
+
+#define SYMBOLS(X)                                                                                                     \
+	X(sd_bus_add_match)                                                                                            \
+	X(sd_bus_call)                                                                                                 \
+	X(sd_bus_call_method)                                                                                          \
+	X(sd_bus_message_append)                                                                                       \
+	X(sd_bus_message_new_method_call)                                                                              \
+	X(sd_bus_message_read)                                                                                         \
+	X(sd_bus_new)                                                                                                  \
+	X(sd_bus_open_system)                                                                                          \
+	X(sd_bus_open_user)                                                                                            \
+	X(sd_bus_process)                                                                                              \
+	X(sd_bus_set_address)                                                                                          \
+	X(sd_bus_start)                                                                                                \
+	X(sd_bus_wait)
+
+/* SYMBOL is lib.SYMBOL here. */
+static struct {
+#define X(name) __typeof__(name) *name;
+	SYMBOLS(X)
+#undef X
+} lib;
+
+static int load_library(void)
+{
+	void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+
+	if (!handle)
+		return -EOPNOTSUPP;
+#define X(name)                                                                                                        \
+	*(void **)&lib.name = dlsym(handle, #name);                                                                    \
+	if (!lib.name)                                                                                                 \
+		return -EOPNOTSUPP;
+	SYMBOLS(X)
+#undef X
+	return 0;
+}
+
+/* systemd itself, for root alone, where no message bus runs */
+#define PRIVATE_ADDRESS "unix:path=/run/systemd/private"
+
+static int open_bus(bool user_manager, sd_bus **ret)
+{
+	sd_bus *bus = NULL;
+	int r;
+
+	r = user_manager ? lib.sd_bus_open_user(ret) : lib.sd_bus_open_system(ret);
+	if (r >= 0 || user_manager)
+		return r;
+	r = lib.sd_bus_new(&bus);
+	if (r >= 0)
+		r = lib.sd_bus_set_address(bus, PRIVATE_ADDRESS);
+	if (r >= 0)
+		r = lib.sd_bus_start(bus);
+	if (r >= 0)
+		*ret = bus;
+	return r;
+}
+
+struct job {
+	const char *path;
+	bool removed, done;
+};
+
+static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	const char *path, *unit, *result;
+	struct job *job = userdata;
+	uint32_t id;
+
+	(void)error;
+	if (lib.sd_bus_message_read(m, "uoss", &id, &path, &unit, &result) < 0 || !job->path ||
+	    strcmp(path, job->path) != 0)
+		return 0;
+	job->removed = true;
+	job->done = strcmp(result, "done") == 0;
+	return 0;
+}
+
+static int fill(sd_bus_message *m, const char *name, const char *description, pid_t pid)
+{
+	int r;
+
+	r = lib.sd_bus_message_append(m, "ss", name, "fail");
+	if (r >= 0)
+		r = lib.sd_bus_message_append(m, "a(sv)", 4, "Description", "s", description, "Delegate", "b", 1,
+					      "CollectMode", "s", "inactive-or-failed", "PIDs", "au", 1, (uint32_t)pid);
+	if (r >= 0)
+		r = lib.sd_bus_message_append(m, "a(sa(sv))", 0);
+	return r;
+}
+
+static int wait_for_job(sd_bus *bus, const struct job *job, usec_t timeout_usec)
+{
+	usec_t end_usec = usec_add(clock_now_usec(), timeout_usec);
+	int r;
+
+	while (!job->removed) {
+		r = lib.sd_bus_process(bus, NULL);
+		if (r < 0)
+			return r;
+		if (r > 0)
+			continue;
+		usec_t now = clock_now_usec();
+		if (now >= end_usec)
+			return -ETIMEDOUT;
+		r = lib.sd_bus_wait(bus, end_usec - now);
+		if (r < 0)
+			return r;
+	}
+	return job->done ? 0 : -EIO;
+}
+
+static int start_unit(sd_bus *bus, const char *name, const char *description, usec_t timeout_usec, pid_t pid,
+		      sd_bus_error *error)
+{
+	static const char service[] = "org.freedesktop.systemd1", object[] = "/org/freedesktop/systemd1",
+			  manager[] = "org.freedesktop.systemd1.Manager";
+	sd_bus_message *m = NULL, *reply = NULL;
+	struct job job = {.path = NULL};
+	int r;
+
+	r = lib.sd_bus_add_match(bus, NULL,
+				 "type='signal',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'",
+				 on_job_removed, &job);
+	/* It sends signals only when somebody said that he wants them. */
+	if (r >= 0)
+		(void)lib.sd_bus_call_method(bus, service, object, manager, "Subscribe", NULL, NULL, NULL);
+	if (r >= 0)
+		r = lib.sd_bus_message_new_method_call(bus, &m, service, object, manager, "StartTransientUnit");
+	if (r >= 0)
+		r = fill(m, name, description, pid);
+	if (r >= 0)
+		r = lib.sd_bus_call(bus, m, timeout_usec, error, &reply);
+	if (r >= 0)
+		r = lib.sd_bus_message_read(reply, "o", &job.path);
+	if (r >= 0)
+		r = wait_for_job(bus, &job, timeout_usec);
+	return r < 0 ? r : 0;
+}
+
+struct answer {
+	int result;
+	char message[256];
+};
+
+/* In the child, which frees nothing. name NULL: only whether there is somebody to ask. */
+static void ask(bool user_manager, const char *name, const char *description, usec_t timeout_usec, pid_t pid,
+		struct answer *ret)
+{
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	sd_bus *bus = NULL;
+
+	ret->result = load_library();
+	if (ret->result < 0) {
+		(void)snprintf(ret->message, sizeof(ret->message), LIBRARY " cannot be loaded");
+		return;
+	}
+	ret->result = open_bus(user_manager, &bus);
+	if (ret->result >= 0 && name)
+		ret->result = start_unit(bus, name, description, timeout_usec, pid, &error);
+	if (ret->result < 0)
+		(void)snprintf(ret->message, sizeof(ret->message), "%s",
+			       error.message ? error.message : strerror(-ret->result));
+}
+
+static int ask_by_child(bool user_manager, const char *name, const char *description, usec_t timeout_usec,
+			struct answer *ret)
+{
+	pid_t self = getpid(), child;
+	int fds[2], status;
+	ssize_t n;
+
+	*ret = (struct answer){.result = -EIO};
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	child = fork();
+	if (child == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		ask(user_manager, name, description, timeout_usec, self, ret);
+		n = write(fds[1], ret, sizeof(*ret));
+		_exit(n != sizeof(*ret));
+	}
+	close_fd(fds[1]);
+	if (child < 0) {
+		close_fd(fds[0]);
+		return -errno;
+	}
+	do
+		n = read(fds[0], ret, sizeof(*ret));
+	while (n < 0 && errno == EINTR);
+	close_fd(fds[0]);
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	ret->message[sizeof(ret->message) - 1] = 0;
+	return n == sizeof(*ret) ? MIN(ret->result, 0) : -EIO;
+}
+
+int scope_enter(bool user_manager, const char *name, const char *description, usec_t timeout_usec, char **ret_message)
+{
+	struct answer answer;
+	int r = ask_by_child(user_manager, name, description, timeout_usec, &answer);
+
+	*ret_message = r < 0 ? strdup(answer.message[0] ? answer.message : strerror(-r)) : NULL;
+	return r;
+}
+
+bool scope_is_possible(bool user_manager)
+{
+	struct answer answer;
+
+	return ask_by_child(user_manager, NULL, NULL, 0, &answer) == 0;
+}
+
+#else
+
+int scope_enter(_unused_ bool user_manager, _unused_ const char *name, _unused_ const char *description,
+		_unused_ usec_t timeout_usec, char **ret_message)
+{
+	*ret_message = strdup("this chargehand is built without libsystemd");
+	return -EOPNOTSUPP;
+}
+
+bool scope_is_possible(_unused_ bool user_manager)
+{
+	return false;
+}
+
+#endif

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A group with controllers for its children has no processes of its own ("no internal processes", cgroups(7)): so
+ * chargehand moves into a child first, and back last.
+ */
+#include "process/subtree.h"
+
+#include "base/fileio.h"
+#include "process/cgroup.h"
+#include "process/scope.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#define SELF_NAME "chargehand"
+#define HOME_PREFIX "chargehand-"
+#define SCOPE_TIMEOUT_USEC (5 * USEC_PER_SEC)
+#define SWEEP_TIMEOUT_MSEC 2000
+#define HOME_TRIES 20
+
+static const char *const kinds[] = {
+	[SUBTREE_NONE] = "none",   [SUBTREE_GIVEN] = "--cgroup", [SUBTREE_UNIT] = "unit",
+	[SUBTREE_SCOPE] = "scope", [SUBTREE_OWN] = "own group",
+};
+
+const char *subtree_kind_to_string(enum subtree_kind kind)
+{
+	return kinds[kind];
+}
+
+_printf_(2, 3) static void explain(struct subtree *s, const char *format, ...)
+{
+	size_t have = strlen(s->why);
+	va_list ap;
+
+	if (have > 0 && have < sizeof(s->why) - 3)
+		have += (size_t)snprintf(s->why + have, sizeof(s->why) - have, "; ");
+	va_start(ap, format);
+	(void)vsnprintf(s->why + have, sizeof(s->why) - have, format, ap);
+	va_end(ap);
+}
+
+/* ---- controllers */
+
+static bool enable(int fd, const char *controller, bool *undo)
+{
+	bool had = false;
+	char text[512];
+	size_t bytes;
+
+	if (!cgroup_has_controller(fd, controller))
+		return false;
+	if (fileio_read_into_at(fd, "cgroup.subtree_control", text, sizeof(text), &bytes) == 0)
+		had = strstr(text, controller) != NULL;
+	if (cgroup_enable_controller(fd, controller) < 0)
+		return false;
+	if (undo && !had)
+		*undo = true;
+	return true;
+}
+
+/* In the group that the directory was made in, and in the directory. */
+static void enable_all(struct subtree *s, const struct subtree_request *q)
+{
+	const struct {
+		const char *name;
+		bool wanted, *on, *undo;
+	} all[] = {
+		{"memory", true, &s->memory, &s->memory_on},
+		{"pids", true, &s->pids, &s->pids_on},
+		{"cpu", q->cpu, &s->cpu, &s->cpu_on},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		if (!all[i].wanted)
+			continue;
+		if (s->base_fd >= 0)
+			(void)enable(s->base_fd, all[i].name, all[i].undo);
+		*all[i].on = enable(s->fd, all[i].name, NULL);
+	}
+}
+
+static void look_at_controllers(struct subtree *s, int fd)
+{
+	s->memory = cgroup_has_controller(fd, "memory");
+	s->pids = cgroup_has_controller(fd, "pids");
+	s->cpu = cgroup_has_controller(fd, "cpu");
+}
+
+static void explain_missing(struct subtree *s, int fd)
+{
+	if (s->memory)
+		return;
+	if (!cgroup_has_controller(fd, "memory"))
+		explain(s, "it has no memory controller%s, so nothing is known of a worker's memory",
+			s->own.memory_dir ? " (cgroup v1 has it)" : "");
+	else
+		explain(s, "the memory controller cannot be enabled there: other processes are in the group");
+}
+
+/* ---- a directory of our own */
+
+static int write_self(int dir_fd)
+{
+	return fileio_write_at(dir_fd, "cgroup.procs", "0");
+}
+
+static int make_child(int dir_fd, const char *name)
+{
+	int fd;
+
+	if (mkdirat(dir_fd, name, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int lock_child(int dir_fd, const char *name)
+{
+	_cleanup_close_ int fd = make_child(dir_fd, name);
+	struct stat ours, there;
+
+	if (fd < 0)
+		return fd;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
+	/* Another one may have taken it for a leftover before it was locked. */
+	if (fstat(fd, &ours) < 0 || fstatat(dir_fd, name, &there, 0) < 0 || ours.st_ino != there.st_ino)
+		return -ESTALE;
+	return TAKE_FD(fd);
+}
+
+/* "mail.1-3", "mail.1-3.2": a worker's leaf (start.c) */
+static bool is_leaf_name(const char *name)
+{
+	const char *dash = strrchr(name, '-'), *dot = dash;
+
+	if (!dash || dash == name || !dash[1] || dash[1 + strspn(dash + 1, "0123456789.")])
+		return false;
+	while (dot > name && dot[-1] >= '0' && dot[-1] <= '9')
+		dot--;
+	return dot < dash && dot > name && dot[-1] == '.';
+}
+
+static bool is_home_name(const char *name)
+{
+	return strncmp(name, HOME_PREFIX, STRLEN(HOME_PREFIX)) == 0;
+}
+
+/* What an earlier chargehand left: ended and removed. Returns how many there were. */
+static unsigned sweep(int dir_fd, bool (*is_ours)(const char *name), bool locked)
+{
+	int list_fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = list_fd < 0 ? NULL : fdopendir(list_fd);
+	unsigned n = 0;
+
+	if (!dir) {
+		close_fd(list_fd);
+		return 0;
+	}
+	for (const struct dirent *d; (d = readdir(dir));) {
+		if (d->d_type != DT_DIR || !is_ours(d->d_name))
+			continue;
+		_cleanup_close_ int fd = openat(dir_fd, d->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd >= 0 && (!locked || flock(fd, LOCK_EX | LOCK_NB) == 0))
+			n += cgroup_sweep(dir_fd, d->d_name, SWEEP_TIMEOUT_MSEC) == 0;
+	}
+	(void)closedir(dir);
+	return n;
+}
+
+static bool is_same_directory(int a, int b)
+{
+	struct stat sa, sb;
+
+	return a >= 0 && b >= 0 && fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_ino == sb.st_ino &&
+	       sa.st_dev == sb.st_dev;
+}
+
+static int make_home(struct subtree *s, int base_fd, const char *name)
+{
+	int r = -EWOULDBLOCK;
+
+	s->n_swept = sweep(base_fd, is_home_name, true);
+	for (unsigned i = 0; i < HOME_TRIES && (r == -ESTALE || r == -EWOULDBLOCK); i++) {
+		char suffix[16] = "";
+		free(TAKE_PTR(s->home));
+		if (i > 0)
+			(void)snprintf(suffix, sizeof(suffix), ".%u", i);
+		if (asprintf(&s->home, HOME_PREFIX "%s%s", name, suffix) < 0) {
+			s->home = NULL;
+			return -ENOMEM;
+		}
+		r = lock_child(base_fd, s->home);
+	}
+	if (r < 0)
+		return r;
+	s->home_fd = r;
+	return 0;
+}
+
+/* chargehand moves only where it has to: where it is itself in the group that is to have controllers. */
+static int take_home(struct subtree *s, const struct subtree_request *q, int base_fd, const char *base_path)
+{
+	int r = make_home(s, base_fd, q->name);
+
+	s->base_fd = base_fd;
+	if (r < 0)
+		return r;
+	if (is_same_directory(base_fd, s->own_fd)) {
+		_cleanup_close_ int fd = make_child(s->home_fd, SELF_NAME);
+		r = fd < 0 ? fd : write_self(fd);
+		if (r < 0)
+			return r;
+		s->moved = true;
+	}
+	s->fd = s->home_fd;
+	enable_all(s, q);
+	explain_missing(s, base_fd);
+	return asprintf(&s->path, "%s/%s", base_path, s->home) < 0 ? (s->path = NULL, -ENOMEM) : 0;
+}
+
+/* ---- the unit's */
+
+/* systemd marks what it delegates, since version 251 for everybody to see. Before that a unit's user owns the directory
+ * of a delegated unit; but a user's own manager owns all of its. */
+static bool is_delegated(const struct subtree *s)
+{
+	char value[8];
+	struct stat st;
+	ssize_t n;
+
+	n = fgetxattr(s->own_fd, "user.delegate", value, sizeof(value));
+	if (n <= 0)
+		n = fgetxattr(s->own_fd, "trusted.delegate", value, sizeof(value));
+	if (n > 0)
+		return value[0] == '1';
+	return geteuid() != 0 && !strstr(s->own.path, "/user@") && fstat(s->own_fd, &st) == 0 && st.st_uid == geteuid();
+}
+
+static bool is_writable(int fd)
+{
+	return fd >= 0 && faccessat(fd, ".", W_OK, AT_EACCESS) == 0 &&
+	       faccessat(fd, "cgroup.procs", W_OK, AT_EACCESS) == 0;
+}
+
+/* -EWOULDBLOCK: another chargehand is at home in the unit. */
+static int take_unit(struct subtree *s, const struct subtree_request *q)
+{
+	int fd = lock_child(s->own_fd, SELF_NAME), r;
+
+	if (fd < 0)
+		return fd;
+	r = write_self(fd);
+	if (r < 0) {
+		close_fd(fd);
+		return r;
+	}
+	s->home_fd = fd;
+	s->fd = dup(s->own_fd);
+	s->path = strdup(s->own.dir);
+	if (s->fd < 0 || !s->path)
+		return -ENOMEM;
+	s->n_swept = sweep(s->fd, is_leaf_name, false);
+	enable_all(s, q);
+	explain_missing(s, s->fd);
+	return 0;
+}
+
+/* ---- a scope */
+
+static bool may_ask_for_scope(const struct subtree *s)
+{
+	size_t bytes;
+	const char *unit = own_group_unit(s->own.path, &bytes);
+
+	if (strncmp(s->own.path, "/user.slice", STRLEN("/user.slice")) != 0)
+		return false;
+	return !unit || strncmp(unit + bytes - STRLEN(".scope"), ".scope", STRLEN(".scope")) == 0;
+}
+
+static int find_own(struct subtree *s)
+{
+	int r;
+
+	own_group_done(&s->own);
+	s->own_fd = close_fd(s->own_fd);
+	r = own_group_find(&s->own);
+	if (r == 0 && s->own.dir)
+		s->own_fd = open(s->own.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return r;
+}
+
+static int take_scope(struct subtree *s, const struct subtree_request *q)
+{
+	_cleanup_free_ char *message = NULL, *name = NULL, *description = NULL;
+	int r;
+
+	if (asprintf(&name, "chargehand-%s-%d.scope", q->name, getpid()) < 0)
+		return -ENOMEM;
+	if (asprintf(&description, "chargehand %s", q->name) < 0)
+		return -ENOMEM;
+	r = scope_enter(geteuid() != 0, name, description, SCOPE_TIMEOUT_USEC, &message);
+	if (r == 0)
+		r = find_own(s);
+	if (r == 0 && !is_writable(s->own_fd))
+		r = -EACCES;
+	if (r < 0) {
+		explain(s, "systemd gives no scope: %s", message ? message : strerror(-r));
+		return r;
+	}
+	s->kind = SUBTREE_SCOPE;
+	return take_unit(s, q);
+}
+
+/* ---- the choice */
+
+static bool is_systemd_there(void)
+{
+	struct stat st;
+
+	return lstat("/run/systemd/system", &st) == 0 && S_ISDIR(st.st_mode); /* sd_booted(3) */
+}
+
+static void explain_why_not(struct subtree *s)
+{
+	size_t bytes;
+	const char *unit = s->own.path ? own_group_unit(s->own.path, &bytes) : NULL;
+
+	if (!s->own.path || !s->own.mount)
+		explain(s, "no cgroup v2 is mounted here");
+	else if (!s->own.dir || s->own_fd < 0)
+		explain(s, "the cgroup %s is not below %s", s->own.path, s->own.mount);
+	else if (is_systemd_there() && unit)
+		explain(s, "%.*s does not delegate its cgroup: add Delegate=yes", (int)MIN(bytes, (size_t)100), unit);
+	else if (is_systemd_there())
+		explain(s, "systemd manages the cgroups here, and %s is no unit's", s->own.path);
+	else
+		explain(s, "%s cannot be written to", s->own.dir);
+}
+
+/* kind and what it needs, before anything is changed. */
+static enum subtree_kind choose(const struct subtree *s)
+{
+	if (s->own_fd < 0)
+		return SUBTREE_NONE;
+	if (is_delegated(s) && is_writable(s->own_fd))
+		return SUBTREE_UNIT;
+	if (is_systemd_there())
+		return may_ask_for_scope(s) ? SUBTREE_SCOPE : SUBTREE_NONE;
+	return is_writable(s->own_fd) ? SUBTREE_OWN : SUBTREE_NONE;
+}
+
+static int take(struct subtree *s, const struct subtree_request *q)
+{
+	int r;
+
+	switch (s->kind) {
+	case SUBTREE_UNIT:
+		r = take_unit(s, q);
+		if (r == -EWOULDBLOCK) {
+			s->kind = SUBTREE_OWN;
+			r = take_home(s, q, s->own_fd, s->own.dir);
+		}
+		return r;
+	case SUBTREE_SCOPE:
+		return take_scope(s, q);
+	case SUBTREE_OWN:
+		return take_home(s, q, s->own_fd, s->own.dir);
+	default:
+		explain_why_not(s);
+		return 0;
+	}
+}
+
+/* Closes and undoes; what is told stays. */
+static void leave(struct subtree *s)
+{
+	static const char *const names[] = {"-memory", "-pids", "-cpu"};
+	const bool on[] = {s->memory_on, s->pids_on, s->cpu_on};
+
+	if (s->home) {
+		/* First the controllers of the group to go back to, then ourselves, then what was ours. */
+		for (size_t i = 0; s->moved && i < ARRAY_SIZE(on); i++)
+			if (on[i] && (fileio_write_at(s->home_fd, "cgroup.subtree_control", names[i]) < 0 ||
+				      fileio_write_at(s->base_fd, "cgroup.subtree_control", names[i]) < 0))
+				continue; /* somebody else uses it */
+		if (s->moved)
+			(void)write_self(s->own_fd);
+		if (s->home_fd >= 0) {
+			(void)unlinkat(s->home_fd, SELF_NAME, AT_REMOVEDIR);
+			(void)unlinkat(s->base_fd, s->home, AT_REMOVEDIR);
+		}
+	}
+	if (s->fd != s->home_fd)
+		close_fd(s->fd);
+	s->home_fd = close_fd(s->home_fd);
+	s->fd = -EBADF;
+	if (s->base_fd != s->own_fd)
+		close_fd(s->base_fd);
+	s->base_fd = -EBADF;
+	free(TAKE_PTR(s->home));
+	free(TAKE_PTR(s->path));
+	s->memory = s->pids = s->cpu = s->memory_on = s->pids_on = s->cpu_on = s->moved = false;
+}
+
+static int open_given(struct subtree *s, const struct subtree_request *q, char **ret_message)
+{
+	int fd = -EBADF, r = cgroup_open_parent(q->path, &fd);
+
+	s->kind = SUBTREE_GIVEN;
+	if (r == 0 && q->look_only) {
+		look_at_controllers(s, fd);
+		explain_missing(s, fd);
+		close_fd(fd);
+		s->path = strdup(q->path);
+		return s->path ? 0 : -ENOMEM;
+	}
+	if (r == 0) {
+		r = take_home(s, q, fd, q->path);
+		if (r < 0 && s->base_fd < 0)
+			close_fd(fd);
+	}
+	if (r < 0 && asprintf(ret_message, "--cgroup %s: %s", q->path,
+			      r == -EMEDIUMTYPE ? "no directory of a cgroup2 mount" : strerror(-r)) < 0)
+		*ret_message = NULL;
+	return r;
+}
+
+static void open_found(struct subtree *s, const struct subtree_request *q)
+{
+	int r;
+
+	s->kind = choose(s);
+	if (s->kind == SUBTREE_NONE) {
+		explain_why_not(s);
+	} else if (q->look_only) {
+		if (s->kind == SUBTREE_SCOPE && !scope_is_possible(geteuid() != 0)) {
+			s->kind = SUBTREE_NONE;
+			explain(s, "systemd cannot be asked for a scope: no message bus answers");
+			return;
+		}
+		look_at_controllers(s, s->own_fd);
+		if (s->kind != SUBTREE_SCOPE)
+			explain_missing(s, s->own_fd);
+	} else {
+		r = take(s, q);
+		if (r == 0)
+			return;
+		if (s->kind != SUBTREE_SCOPE || !s->why[0])
+			explain(s, "%s cannot be used: %s", s->own.dir, strerror(-r));
+		leave(s);
+		s->kind = SUBTREE_NONE;
+	}
+}
+
+static int check_controllers(const struct subtree *s, const struct subtree_request *q, char **ret_message)
+{
+	const char *missing = NULL;
+
+	if (q->look_only && s->kind == SUBTREE_SCOPE)
+		return 0; /* systemd gives a user memory and pids, and says so only once it has */
+	if (q->memory && !s->memory)
+		missing = "memory";
+	else if (q->pids && !s->pids)
+		missing = "pids";
+	else if (q->cpu && !s->cpu)
+		missing = "cpu";
+	if (!missing)
+		return 0;
+	if (asprintf(ret_message, "limits of a worker need the %s controller of cgroup v2%s%s%s%s", missing,
+		     s->path ? " in " : "", s->path ? s->path : "", s->why[0] ? ": " : "", s->why) < 0)
+		*ret_message = NULL;
+	return -EOPNOTSUPP;
+}
+
+static int open_surroundings(struct subtree *s)
+{
+	const char *mount = s->own.mount, *dir = s->own.dir;
+
+	if (mount && s->path && strncmp(s->path, mount, strlen(mount)) == 0)
+		dir = s->path;
+	return surroundings_open(mount, dir, s->kind == SUBTREE_NONE ? s->own.memory_dir : NULL, &s->around);
+}
+
+int subtree_open(const struct subtree_request *request, struct subtree **ret, char **ret_message)
+{
+	struct subtree *s = calloc(1, sizeof(*s));
+	int r;
+
+	*ret_message = NULL;
+	if (!s)
+		return -ENOMEM;
+	s->fd = s->own_fd = s->home_fd = s->base_fd = s->around.v1_fd = -EBADF;
+	r = find_own(s);
+	if (r < 0)
+		goto fail;
+	if (request->path)
+		r = open_given(s, request, ret_message);
+	else if (request->none)
+		explain(s, "it was not wanted");
+	else
+		open_found(s, request);
+	if (r == 0)
+		r = check_controllers(s, request, ret_message);
+	if (r == 0)
+		r = open_surroundings(s);
+	if (r < 0)
+		goto fail;
+	*ret = s;
+	return 0;
+
+fail:
+	(void)subtree_close(s);
+	return r;
+}
+
+struct subtree *subtree_close(struct subtree *s)
+{
+	if (!s)
+		return NULL;
+	leave(s);
+	surroundings_close(&s->around);
+	own_group_done(&s->own);
+	close_fd(s->own_fd);
+	free(s);
+	return NULL;
+}
