@@ -148,9 +148,18 @@ static bool is_leaf_name(const char *name)
 	return dot < dash && dot > name && dot[-1] == '.';
 }
 
+/* "chargehand-NAME-01234567", "chargehand-NAME-01234567.2": as place.c and make_home() name them. A group whose name only
+ * begins like that is somebody else's, and its processes are none of ours to end. */
 static bool is_home_name(const char *name)
 {
-	return strncmp(name, HOME_PREFIX, STRLEN(HOME_PREFIX)) == 0;
+	const char *dash = strrchr(name, '-');
+
+	if (strncmp(name, HOME_PREFIX, STRLEN(HOME_PREFIX)) != 0 || dash < name + STRLEN(HOME_PREFIX) + 1)
+		return false;
+	dash++;
+	if (strspn(dash, "0123456789abcdef") != 8)
+		return false;
+	return !dash[8] || (dash[8] == '.' && dash[9] && !dash[9 + strspn(dash + 9, "0123456789")]);
 }
 
 /* What an earlier chargehand left: ended and removed. Returns how many there were. */

@@ -43,7 +43,7 @@ def memory():
 
 class Directory:
     def __init__(self):
-        self.path = tempfile.mkdtemp(prefix="chargehand-test.", dir=parent()[0])
+        self.path = tempfile.mkdtemp(prefix="test-of-chargehand.", dir=parent()[0])
         if memory()[0]:
             with open(os.path.join(parent()[0], "cgroup.subtree_control"), "w") as f:
                 f.write("+memory +pids")

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import unittest
 
@@ -299,6 +300,22 @@ class Leaves(Case):
         c.wait_log("something still has its connections open")
         self.assertEqual(c.wait(), 137)
         self.assertTrue(is_alive(outside))
+
+    def test_groups_with_a_name_like_ours_are_not_ours(self):
+        """What an earlier chargehand left is ended at start; that of somebody else is not."""
+        mine = subprocess.Popen(["sleep", "1000"])
+        self.addCleanup(lambda: (mine.kill(), mine.wait()))
+        for name in ("chargehand-else", "chargehand-x-0123456", "chargehand-x-01234567.a", "chargehand-01234567"):
+            os.mkdir(os.path.join(self.directory.path, name))
+        with open(os.path.join(self.directory.path, "chargehand-else", "cgroup.procs"), "w") as f:
+            f.write(str(mine.pid))
+        os.mkdir(os.path.join(self.directory.path, "chargehand-x-01234567.12"))
+        c = self.start(self.server(), "hello; hold")
+        c.wait_log("running .hello.")
+        c.wait_log("1 cgroup that an earlier chargehand had left is removed")
+        self.assertIsNone(mine.poll())
+        self.assertEqual(c.stop(), 0)
+        self.assertEqual(len(self.directory.homes()), 4)
 
     def test_leaves_are_removed_and_every_life_has_its_own(self):
         s = self.server()
