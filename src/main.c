@@ -108,8 +108,8 @@ static void raise_descriptor_limit(const struct rlimit *before)
 		(void)log_warning_errno(errno, "The limit of open files stays at %ju: %m", (uintmax_t)before->rlim_cur);
 }
 
-/* -1 with the lock in *ret_fd where there is a directory, or an exit status with everything said. */
-static int take_state_dir(const struct config *config, int *ret_fd)
+/* -1 with directory and lock where there is one, or an exit status with everything said. */
+static int take_state_dir(const struct config *config, int *ret_dir_fd, int *ret_lock_fd)
 {
 	char by[32] = "";
 	pid_t holder = 0;
@@ -117,10 +117,10 @@ static int take_state_dir(const struct config *config, int *ret_fd)
 
 	if (!config->state_dir) {
 		log_warning("No place for a state directory: neither HOME nor XDG_STATE_HOME is set; --state-dir names "
-			    "one");
+			    "one. Without it jobs are not remembered should chargehand itself die");
 		return -1;
 	}
-	r = statedir_lock(config->state_dir, ret_fd, &holder);
+	r = statedir_lock(config->state_dir, ret_dir_fd, ret_lock_fd, &holder);
 	if (r == -EWOULDBLOCK) {
 		if (holder > 0)
 			(void)snprintf(by, sizeof(by), " (pid %d)", holder);
@@ -134,7 +134,8 @@ static int take_state_dir(const struct config *config, int *ret_fd)
 		return STATUS_CONFIG;
 	}
 	if (r < 0)
-		(void)log_warning_errno(r, "%s: %m: going on without a state directory; --state-dir names another",
+		(void)log_warning_errno(r, "%s: %m: going on without a state directory; --state-dir names another. Without it jobs "
+					"are not remembered should chargehand itself die",
 					config->state_dir);
 	return -1;
 }
@@ -142,7 +143,7 @@ static int take_state_dir(const struct config *config, int *ret_fd)
 static int run(int argc, char *argv[])
 {
 	_cleanup_(cleanup_config) struct config *config = NULL;
-	_cleanup_close_ int state_fd = -EBADF;
+	_cleanup_close_ int state_dir_fd = -EBADF, state_lock_fd = -EBADF;
 	char oom_score[OOM_SCORE_BYTES];
 	struct supervisor_start start = {0};
 	int status = load(argc, argv, &config);
@@ -157,9 +158,10 @@ static int run(int argc, char *argv[])
 		return fflush(stdout) == EOF ? STATUS_OS_ERROR : status;
 	}
 	raise_descriptor_limit(&start.nofile);
-	status = take_state_dir(config, &state_fd);
+	status = take_state_dir(config, &state_dir_fd, &state_lock_fd);
 	if (status >= 0)
 		return status;
+	start.state_dir_fd = state_dir_fd;
 	return supervisor_run(config, &start);
 }
 

@@ -17,7 +17,7 @@ SAMPLE = os.path.join(TOP, "etc", "chargehand.conf")
 # Options that are no keys of the file, and the key that is no option.
 COMMAND_LINE_ONLY = {"name", "config", "check", "help", "version"}
 FILE_ONLY = {"command"}
-SUPERVISOR = {"server", "cgroup", "state-dir", "log-level"}
+SUPERVISOR = {"server", "cgroup", "state-dir", "journal-sync", "log-level"}
 
 
 def read(path):

@@ -40,6 +40,13 @@ enum stop_target {
 	_STOP_TARGET_MAX,
 };
 
+enum sync_policy {
+	SYNC_NEVER,
+	SYNC_INTERVAL,
+	SYNC_ALWAYS,
+	_SYNC_MAX,
+};
+
 const char *restart_policy_to_string(enum restart_policy policy);
 const char *cgroup_mode_to_string(enum cgroup_mode mode);
 const char *stop_target_to_string(enum stop_target target);
@@ -70,6 +77,7 @@ struct config {
 
 	char *state_dir;      /* NULL when there is no place for a default one */
 	bool state_dir_asked; /* by option, file or $STATE_DIRECTORY; false: the default one */
+	enum sync_policy journal_sync;
 };
 
 /* What config_load() found, besides a negative errno. */

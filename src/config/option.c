@@ -231,6 +231,24 @@ static int set_state_dir(struct config *c, const char *value, const char **why)
 	return r;
 }
 
+static const char *const sync_words[] = {
+	[SYNC_NEVER] = "never",
+	[SYNC_INTERVAL] = "interval",
+	[SYNC_ALWAYS] = "always",
+};
+_Static_assert(ARRAY_SIZE(sync_words) == _SYNC_MAX, "a word for each policy");
+
+static int set_journal_sync(struct config *c, const char *value, const char **why)
+{
+	int i = find_word(sync_words, ARRAY_SIZE(sync_words), value);
+
+	(void)why;
+	if (i < 0)
+		return i;
+	c->journal_sync = (enum sync_policy)i;
+	return 0;
+}
+
 static int set_keep_body(struct config *c, const char *value, const char **why)
 {
 	uint64_t bytes;
@@ -430,6 +448,17 @@ const struct option_row option_table[] = {
 		.set = set_state_dir,
 	},
 	{
+		.name = "journal-sync",
+		.argument = "never|interval|always",
+		.scope = OPTION_SUPERVISOR,
+		.initial = "interval",
+		.help = "how soon what is written there is on the disk, should the\n"
+			"power fail: when the kernel likes, within 50 ms, or before\n"
+			"anybody is told",
+		.expected = "never, interval or always",
+		.set = set_journal_sync,
+	},
+	{
 		.name = "log-level",
 		.argument = "LEVEL",
 		.scope = OPTION_SUPERVISOR,
@@ -544,8 +573,9 @@ char *option_help(void)
 	}
 	(void)fputs("\n"
 		    "A duration is a number with ms, s, m, h or d; a size one with K, M, G or T.\n"
-		    "The options are keys of the file too: --server, --cgroup, --state-dir and\n"
-		    "--log-level in [chargehand], the others in [program NAME] beside command.\n"
+		    "The options are keys of the file too: --server, --cgroup, --state-dir,\n"
+		    "--journal-sync and --log-level in [chargehand], the others in\n"
+		    "[program NAME] beside command.\n"
 		    "More is in chargehand(8).\n",
 		    f);
 	if (fclose(f) != 0) {

@@ -124,6 +124,7 @@ static void answer_job(struct request *r, struct session *s, const struct link_r
 		return;
 	}
 	hold_ref(h);
+	ledger_barrier(l->gateway->ledger);
 	session_answer(s, reply->bytes, reply->n_bytes);
 	answer_deliver(s, h, body, body_bytes);
 	hold_unref(h);
@@ -187,6 +188,7 @@ static void answer_long_job(struct request *r, struct session *s, const struct l
 		}
 	} else if (reply->last)
 		answer_untracked(l, &j->scan.job);
+	ledger_barrier(l->gateway->ledger);
 	answer_forward(s, reply);
 	if (reply->last && j->hold && s && !s->over)
 		answer_deliver(s, j->hold, NULL, SIZE_MAX);

@@ -119,6 +119,7 @@ static bool intake_answer_report(struct session *s, const struct job *job, bool 
  */
 static bool intake_report_in_transit(struct session *s, const struct command *c, struct hold *h)
 {
+	enum report_kind kind = c->verb == VERB_ACK ? REPORT_WORKER_ACK : REPORT_WORKER_FAIL;
 	struct listener *l = s->listener;
 	char *line = malloc(c->line_bytes);
 
@@ -130,13 +131,14 @@ static bool intake_report_in_transit(struct session *s, const struct command *c,
 	if (h->state == HOLD_HELD)
 		ledger_set_state(h, HOLD_SETTLING);
 	h->in_transit = true;
+	ledger_report(h, kind, c->line, c->line_bytes, 0);
+	ledger_barrier(l->gateway->ledger);
 	if (!l->dead) {
 		wait_for_answer(s, 1, false, clock_now_usec() + REPORT_WAIT_USEC);
 		s->reported = hold_ref(h);
 		session_want_link(s);
 	}
-	l->gateway->ops->on_report(l->worker, h, c->verb == VERB_ACK ? REPORT_WORKER_ACK : REPORT_WORKER_FAIL, line,
-				   c->line_bytes);
+	l->gateway->ops->on_report(l->worker, h, kind, line, c->line_bytes);
 	return true;
 }
 
@@ -153,8 +155,14 @@ static bool intake_report_on_link(struct session *s, const struct command *c, st
 			return true;
 		}
 		memcpy(copy, c->line, c->line_bytes);
-		if (h->fail_first_usec == 0)
-			h->fail_first_usec = now;
+	}
+	if (h) {
+		/* In the journal first: what the server has been told must not be told otherwise by the next chargehand
+		 * (hazards 2). */
+		ledger_report(h, c->verb == VERB_ACK ? REPORT_WORKER_ACK : REPORT_WORKER_FAIL, c->line, c->line_bytes, 0);
+		if (c->verb == VERB_FAIL)
+			ledger_mark_sent(h, now);
+		ledger_barrier(s->listener->gateway->ledger);
 	}
 	r = intake_send(s, c->verb == VERB_ACK ? REQUEST_ACK : REQUEST_FAIL, c, now);
 	if (r && h) {

@@ -67,8 +67,11 @@ static bool upload_decide(struct session *s, struct upload *u)
 		u->request->hold = hold_ref(h);
 		if (h->state == HOLD_HELD)
 			ledger_set_state(h, HOLD_SETTLING);
-		if (u->verb == VERB_FAIL && h->fail_first_usec == 0)
-			h->fail_first_usec = clock_now_usec();
+		/* The line itself is gone by: only that there was one can be kept. */
+		ledger_report(h, u->verb == VERB_ACK ? REPORT_WORKER_ACK : REPORT_WORKER_FAIL, NULL, 0, 0);
+		if (u->verb == VERB_FAIL)
+			ledger_mark_sent(h, clock_now_usec());
+		ledger_barrier(l->gateway->ledger);
 	}
 	return true;
 }

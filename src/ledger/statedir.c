@@ -40,7 +40,7 @@ static int lock_file(int dir_fd, int flags, int *ret_fd, pid_t *ret_holder)
 	return 0;
 }
 
-int statedir_lock(const char *path, int *ret_fd, pid_t *ret_holder)
+int statedir_lock(const char *path, int *ret_dir_fd, int *ret_lock_fd, pid_t *ret_holder)
 {
 	_cleanup_close_ int dir_fd = -EBADF;
 	int fd, r = fileio_mkdir_parents(path, 0700);
@@ -56,7 +56,8 @@ int statedir_lock(const char *path, int *ret_fd, pid_t *ret_holder)
 	/* Only for the message of one who comes later: a full disk is the journal's matter. */
 	if (ftruncate(fd, 0) == 0)
 		(void)dprintf(fd, "%d\n", getpid());
-	*ret_fd = fd;
+	*ret_dir_fd = TAKE_FD(dir_fd);
+	*ret_lock_fd = fd;
 	return 0;
 }
 

@@ -62,6 +62,7 @@ TAILQ_HEAD(report_list, report);
 
 struct reporter {
 	struct link *link;
+	struct ledger *ledger;
 	reporter_callback callback;
 	void *userdata;
 	struct hello hello;
@@ -181,8 +182,6 @@ static void reporter_set_flying(struct reporter *r, struct report *p, usec_t now
 	if (!kind_is_fail(p->kind))
 		return;
 	r->n_fails_flying++;
-	if (p->hold->fail_first_usec == 0)
-		p->hold->fail_first_usec = now;
 	reporter_watch_recall(r, p, now);
 }
 
@@ -201,10 +200,16 @@ struct out {
 	size_t n;
 };
 
+static void out_send(struct reporter *r, const char *bytes, size_t n)
+{
+	ledger_barrier(r->ledger);
+	link_send_more(r->link, bytes, n);
+}
+
 static void out_flush(struct reporter *r, struct out *out)
 {
 	if (out->n > 0)
-		link_send_more(r->link, out->bytes, out->n);
+		out_send(r, out->bytes, out->n);
 	out->n = 0;
 }
 
@@ -220,6 +225,8 @@ static void reporter_send_one(struct reporter *r, struct report *p, usec_t now, 
 	}
 	if (!out->bytes || out->n + n > OUT_BYTES)
 		out_flush(r, out);
+	if (kind_is_fail(p->kind))
+		ledger_mark_sent(p->hold, now);
 
 	if (p->kind != REPORT_RETURN || !p->ack_answered)
 		link_send(r->link, &p->part.request, now, NULL, 0);
@@ -230,7 +237,7 @@ static void reporter_send_one(struct reporter *r, struct report *p, usec_t now, 
 		memcpy(out->bytes + out->n, bytes, n);
 		out->n += n;
 	} else {
-		link_send_more(r->link, bytes, n);
+		out_send(r, bytes, n);
 	}
 	reporter_set_flying(r, p, now);
 }
@@ -391,6 +398,14 @@ static void reporter_on_verdict(struct reporter *r, struct report *p, enum verdi
 		event_active(&r->turn_event, EV_TIMEOUT, 0);
 }
 
+/* The ACK of a return. Whatever it says, it is not repeated: the job is in its queue by now, perhaps with somebody. */
+static void reporter_on_returned(struct report *p)
+{
+	p->ack_answered = true;
+	if (p->hold->state != HOLD_GONE)
+		ledger_mark_ack_answered(p->hold);
+}
+
 static void reporter_on_reply(struct link *l, struct link_request *request, const struct link_reply *reply)
 {
 	struct part *part = container_of(request, struct part, request);
@@ -407,8 +422,7 @@ static void reporter_on_reply(struct link *l, struct link_request *request, cons
 	else if (part->kind == PART_PUSHB)
 		reporter_on_verdict(r, p, verdict_of_pushb(reply->resp, reply->bytes, reply->n_bytes, text), text);
 	else if (p->kind == REPORT_RETURN)
-		/* Whatever it says, it is not repeated: the job is in its queue by now, perhaps with somebody. */
-		p->ack_answered = true;
+		reporter_on_returned(p);
 	else if (p->kind == REPORT_WORKER_ACK)
 		reporter_on_verdict(r, p, verdict_of_ack(reply->resp, text), text);
 	else
@@ -441,12 +455,13 @@ int reporter_send(struct reporter *r, struct hold *hold, enum report_kind kind, 
 		free(line);
 		return -ENOMEM;
 	}
-	assert(kind != REPORT_RETURN || (ack_bytes > 0 && ack_bytes < line_bytes));
+	assert(kind != REPORT_RETURN || ack_bytes < line_bytes);
 	p->hold = hold_ref(hold);
 	p->kind = kind;
 	p->line = line;
 	p->line_bytes = line_bytes;
 	p->ack_bytes = ack_bytes;
+	p->ack_answered = kind == REPORT_RETURN && ack_bytes == 0;
 	p->part = (struct part){.kind = PART_REPORT, .report = p};
 	p->pushb = (struct part){.kind = PART_PUSHB, .report = p};
 
@@ -504,7 +519,8 @@ static int reporter_make_hello(struct hello *ret)
 	return hello_parse(json, (size_t)n, ret);
 }
 
-int reporter_new(struct dialer *dialer, reporter_callback callback, void *userdata, struct reporter **ret)
+int reporter_new(struct dialer *dialer, struct ledger *ledger, reporter_callback callback, void *userdata,
+		 struct reporter **ret)
 {
 	struct event_base *base = dialer_base(dialer);
 	struct reporter *r = calloc(1, sizeof(*r));
@@ -515,6 +531,7 @@ int reporter_new(struct dialer *dialer, reporter_callback callback, void *userda
 	TAILQ_INIT(&r->flying);
 	TAILQ_INIT(&r->resting);
 	TAILQ_INIT(&r->late);
+	r->ledger = ledger;
 	r->callback = callback;
 	r->userdata = userdata;
 	r->recall_usec = USEC_NEVER;

@@ -38,12 +38,15 @@ const char *report_outcome_to_string(enum report_outcome outcome);
 typedef void (*reporter_callback)(void *userdata, struct holder *holder, struct hold *hold, enum report_kind kind,
 				  enum report_outcome outcome, const char *server_text);
 
-int reporter_new(struct dialer *dialer, reporter_callback callback, void *userdata, struct reporter **ret) _must_check_;
+/* dialer and ledger are borrowed. */
+int reporter_new(struct dialer *dialer, struct ledger *ledger, reporter_callback callback, void *userdata,
+		 struct reporter **ret) _must_check_;
 struct reporter *reporter_free(struct reporter *r); /* gives up what is left */
 
 /* Takes the line (malloc'ed) on success and on failure. The hold is FAILING, SETTLING or RETURNING as fits the kind.
- * ack_bytes: REPORT_RETURN only, where the second command begins. -ENOMEM. All reports given in one turn of the loop
- * go out in one write at its end, or at reporter_flush(). */
+ * ack_bytes: REPORT_RETURN only, where the second command begins; 0 when the ACK has been answered and is not in
+ * the line. -ENOMEM. All reports given in one turn of the loop go out in one write at its end, or at
+ * reporter_flush(). */
 int reporter_send(struct reporter *r, struct hold *hold, enum report_kind kind, char *line, size_t line_bytes,
 		  size_t ack_bytes) _must_check_;
 void reporter_flush(struct reporter *r);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * What worker.c, start.c, end.c, look.c, door.c and undertaker.c share.
+ * What worker.c, start.c, end.c, look.c, door.c, undertaker.c and estate.c share.
  */
 #ifndef CHARGEHAND_SUPERVISE_INTERNAL_H
 #define CHARGEHAND_SUPERVISE_INTERNAL_H
@@ -34,6 +34,7 @@ struct worker {
 	bool main_said_hello;
 	struct pump pump;
 	struct listener *listener;
+	struct journal_worker *record; /* NULL: there is no journal */
 
 	bool stop_asked;
 	bool hurried;              /* somebody would not wait for the end of the grace */
@@ -65,6 +66,9 @@ void worker_handle(struct worker *w, enum worker_event event);
 void worker_arm(struct worker *w, usec_t usec); /* the state's timer, from now */
 
 /* undertaker.c */
+/* Into the journal and on its way; state is the one that fits. Takes the line. -ENOMEM. */
+int undertaker_report(const struct workshop *shop, struct hold *hold, enum hold_state state, enum report_kind kind,
+		      char *line, size_t line_bytes, size_t ack_bytes) _must_check_;
 size_t undertaker_n_held(const struct worker *w);
 size_t undertaker_n_held_by(const struct worker *w, pid_t pid);
 void undertaker_fail_all(struct worker *w); /* of a dead worker */

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "config/environment.h"
+#include "process/leftover.h"
 #include "process/spawn.h"
 
 #include <fcntl.h>
@@ -132,6 +133,28 @@ static int worker_spawn(struct worker *w, struct start_failure *failure)
 	return 0;
 }
 
+/* Known to the journal before its first job is, so that the next chargehand finds what is left of it. */
+static int worker_record(struct worker *w)
+{
+	const char *leaf = w->family.leaf ? w->family.leaf->name : "";
+	int r;
+
+	if (!w->shop->journal)
+		return 0;
+	r = journal_add_worker(w->shop->journal, w->name, w->mark, leaf, &w->record);
+	if (r == 0)
+		listener_holder(w->listener)->sink_data = w->record;
+	return r;
+}
+
+static void worker_record_pid(struct worker *w)
+{
+	uint64_t ticks;
+
+	if (w->record && leftover_start_ticks(w->family.pid, &ticks) == 0)
+		journal_set_worker_pid(w->shop->journal, w->record, w->family.pid, ticks);
+}
+
 static int worker_prepare(struct worker *w, unsigned generation, struct start_failure *failure)
 {
 	int r;
@@ -148,7 +171,14 @@ static int worker_prepare(struct worker *w, unsigned generation, struct start_fa
 	r = listener_new(w->shop->gateway, w->name, w, &w->listener);
 	if (r < 0)
 		return r;
-	return worker_spawn(w, failure);
+	failure->what = "memory";
+	r = worker_record(w);
+	if (r < 0)
+		return r;
+	r = worker_spawn(w, failure);
+	if (r == 0)
+		worker_record_pid(w);
+	return r;
 }
 
 int worker_start(const struct workshop *shop, const char *name, unsigned generation, const struct worker_ops *ops,
@@ -193,13 +223,16 @@ int worker_start(const struct workshop *shop, const char *name, unsigned generat
 	return 0;
 }
 
-static void worker_forget_jobs(struct worker *w)
+/* What is not settled is the next chargehand's, and so are processes that would not end. */
+static void worker_leave_jobs(struct worker *w)
 {
 	struct holder *holder = listener_holder(w->listener);
-	struct hold *hold;
 
-	while ((hold = LIST_FIRST(&holder->holds)))
-		ledger_settle(hold);
+	while (!LIST_EMPTY(&holder->holds))
+		ledger_leave(LIST_FIRST(&holder->holds));
+	if (w->record && (w->state == WORKER_GONE || w->family.pid == 0))
+		journal_remove_worker(w->shop->journal, w->record);
+	w->record = NULL;
 }
 
 struct worker *worker_free(struct worker *w)
@@ -218,7 +251,7 @@ struct worker *worker_free(struct worker *w)
 	pump_close(&w->pump);
 	members_done(&w->members);
 	if (w->listener) {
-		worker_forget_jobs(w);
+		worker_leave_jobs(w);
 		listener_free(w->listener);
 	}
 	r = family_done(&w->family);

@@ -7,6 +7,8 @@
 
 #include "base/log.h"
 #include "process/tree.h"
+#include "supervise/bookkeeper.h"
+#include "supervise/estate.h"
 #include "supervise/place.h"
 #include "supervise/program.h"
 #include "supervise/signals.h"
@@ -33,6 +35,8 @@ struct supervisor {
 	struct dialer *dialer;
 	struct signals *signals;
 	struct program *program;
+	struct bookkeeper *bookkeeper;
+	struct estate *estate;
 	struct event *patience, *forget;
 	unsigned n_patience;
 	bool stopping, patience_armed, forget_armed, gave_up;
@@ -81,6 +85,7 @@ static void supervisor_on_answer(void *userdata, struct holder *holder, struct h
 
 	supervisor_log_outcome(holder->name, hold, kind, outcome, server_text);
 	program_report_answered(s->program, holder, hold, kind, outcome);
+	estate_report_answered(s->estate, holder, hold);
 }
 
 /* ---- timers */
@@ -93,10 +98,11 @@ static void supervisor_arm(struct event *event, usec_t usec, bool *ret_armed)
 
 static void supervisor_give_up(struct supervisor *s)
 {
-	log_error("Ending without the server's answer to all that was reported; %zu job%s left to the end of their "
-		  "leases",
-		  ledger_n_holds(s->shop.ledger), ledger_n_holds(s->shop.ledger) == 1 ? " is" : "s are");
+	log_error("Ending without the server's answer to all that was reported; %zu job%s left %s",
+		  ledger_n_holds(s->shop.ledger), ledger_n_holds(s->shop.ledger) == 1 ? " is" : "s are",
+		  s->shop.journal ? "in the journal, for the next start" : "to the end of their leases");
 	program_log_left(s->program);
+	estate_log_left(s->estate);
 	s->gave_up = true;
 }
 
@@ -240,13 +246,31 @@ static int supervisor_open(struct supervisor *s)
 	if (r == 0)
 		r = dialer_new(shop->base, &s->config->server, &s->dialer);
 	if (r == 0)
-		r = reporter_new(s->dialer, supervisor_on_answer, s, &shop->reporter);
+		r = reporter_new(s->dialer, shop->ledger, supervisor_on_answer, s, &shop->reporter);
 	if (r == 0)
 		r = gateway_new(shop->base, shop->ledger, s->dialer, &settings, &worker_gateway_ops, &shop->gateway);
 	if (r == 0)
 		r = program_new(shop, &s->program);
 	if (r < 0)
 		return log_error_errno(r, "Cannot start: %m");
+	return 0;
+}
+
+/* 0, or the exit status. */
+static int supervisor_take_over(struct supervisor *s)
+{
+	int r = bookkeeper_new(s->shop.base, s->config, s->shop.start->state_dir_fd, &s->bookkeeper);
+
+	if (r < 0)
+		return STATUS_CONFIG;
+	s->shop.journal = bookkeeper_journal(s->bookkeeper);
+	if (!s->shop.journal)
+		return 0;
+	r = estate_take_over(&s->shop, &s->estate);
+	if (r < 0) {
+		(void)log_error_errno(r, "Cannot take over what an earlier chargehand has left: %m");
+		return STATUS_OS_ERROR;
+	}
 	return 0;
 }
 
@@ -281,10 +305,12 @@ static void supervisor_close(struct supervisor *s)
 
 	/* The reporter first: it has references to holds, which the workers' listeners must not have any more. */
 	shop->reporter = reporter_free(shop->reporter);
+	s->estate = estate_free(s->estate);
 	s->program = program_free(s->program);
 	shop->gateway = gateway_free(shop->gateway);
 	s->dialer = dialer_free(s->dialer);
 	shop->ledger = ledger_free(shop->ledger);
+	s->bookkeeper = bookkeeper_free(s->bookkeeper);
 	shop->peers = peer_lookup_free(shop->peers);
 	shop->outlet = outlet_free(shop->outlet);
 	s->signals = signals_free(s->signals);
@@ -304,7 +330,7 @@ static void supervisor_close(struct supervisor *s)
 static bool supervisor_end_turn(struct supervisor *s)
 {
 	program_bury(s->program);
-	if (s->gave_up || program_is_finished(s->program))
+	if (s->gave_up || (program_is_finished(s->program) && estate_is_settled(s->estate)))
 		return false;
 	if (!s->patience_armed && program_is_settling(s->program))
 		supervisor_arm(s->patience, PATIENCE_USEC, &s->patience_armed);
@@ -343,7 +369,9 @@ int supervisor_run(const struct config *config, const struct supervisor_start *s
 	}
 	supervisor_open_optional(&s);
 	supervisor_log_start(&s);
-	status = supervisor_loop(&s);
+	status = supervisor_take_over(&s);
+	if (status == 0)
+		status = supervisor_loop(&s);
 	supervisor_close(&s);
 	return status;
 }

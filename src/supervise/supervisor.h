@@ -15,6 +15,7 @@ struct supervisor_start {
 	char *const *environ;      /* what chargehand was started with; workers' environments are made of it */
 	struct rlimit nofile;      /* the limit that workers get back */
 	const char *oom_score_adj; /* the score that workers get back; NULL unknown */
+	int state_dir_fd;          /* locked; borrowed; negative: none */
 };
 
 /* Returns the exit status of design.md section 8. Everything that must be said has been logged. */

@@ -64,6 +64,14 @@ static int certificate_write(struct worker *w, enum death_cause cause, struct ce
 	return 0;
 }
 
+int undertaker_report(const struct workshop *shop, struct hold *hold, enum hold_state state, enum report_kind kind,
+		      char *line, size_t line_bytes, size_t ack_bytes)
+{
+	ledger_set_state(hold, state);
+	ledger_report(hold, kind, line, line_bytes, ack_bytes);
+	return reporter_send(shop->reporter, hold, kind, line, line_bytes, ack_bytes);
+}
+
 static int send_fail(struct worker *w, struct hold *hold, const struct certificate *c, const char *message)
 {
 	size_t line_bytes;
@@ -71,10 +79,7 @@ static int send_fail(struct worker *w, struct hold *hold, const struct certifica
 	int r;
 
 	r = fail_write_with_tail(hold->jid, hold->jid_bytes, message, c->tail, c->tail_bytes, &line, &line_bytes);
-	if (r < 0)
-		return r;
-	ledger_set_state(hold, HOLD_FAILING);
-	return reporter_send(w->shop->reporter, hold, REPORT_FAIL, line, line_bytes, 0);
+	return r < 0 ? r : undertaker_report(w->shop, hold, HOLD_FAILING, REPORT_FAIL, line, line_bytes, 0);
 }
 
 static void fail_dead(struct worker *w, struct hold *hold, usec_t now)
@@ -150,10 +155,8 @@ static int send_return(struct worker *w, struct hold *hold)
 	int r;
 
 	r = return_write(hold->jid, hold->jid_bytes, hold->body, hold->body_bytes, &line, &line_bytes, &ack_bytes);
-	if (r < 0)
-		return r;
-	ledger_set_state(hold, HOLD_RETURNING);
-	return reporter_send(w->shop->reporter, hold, REPORT_RETURN, line, line_bytes, ack_bytes);
+	return r < 0 ? r
+		     : undertaker_report(w->shop, hold, HOLD_RETURNING, REPORT_RETURN, line, line_bytes, ack_bytes);
 }
 
 static int send_stranded(struct worker *w, struct hold *hold)

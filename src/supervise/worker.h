@@ -12,6 +12,7 @@
 
 #include "config/config.h"
 #include "gateway/listener.h"
+#include "ledger/journal.h"
 #include "process/peer.h"
 #include "process/reap.h"
 #include "process/subtree.h"
@@ -27,6 +28,7 @@ struct workshop {
 	const struct supervisor_start *start;
 	struct event_base *base;
 	struct ledger *ledger;
+	struct journal *journal; /* NULL: nothing is remembered */
 	struct gateway *gateway;
 	struct reporter *reporter;
 	struct peer_lookup *peers; /* NULL: strangers cannot be told */
@@ -59,7 +61,7 @@ struct start_failure {
 int worker_start(const struct workshop *shop, const char *name, unsigned generation, const struct worker_ops *ops,
 		 void *owner, struct worker **ret, struct start_failure *ret_failure) _must_check_;
 
-/* Whatever its state; jobs that are still not settled are forgotten. Accepts NULL. */
+/* Whatever its state; jobs that are still not settled are left to the next start. Accepts NULL. */
 struct worker *worker_free(struct worker *w);
 
 /* All are accepted in any state. */

@@ -66,7 +66,7 @@ static inline void setup(void)
 	cr_assert_eq(dialer_new(base, &url, &dialer), 0);
 	cr_assert_eq(ledger_new(&ledger), 0);
 	holder_init(&holder, "test.1");
-	cr_assert_eq(reporter_new(dialer, on_outcome, NULL, &reporter), 0);
+	cr_assert_eq(reporter_new(dialer, ledger, on_outcome, NULL, &reporter), 0);
 }
 
 static inline void teardown(void)

@@ -182,6 +182,7 @@ static const char *const wrong[][3] = {
 	{"linger", "99999999999999999999s", ""},
 	{"keep-body", "2G", ""},
 	{"keep-body", "16k", ""},
+	{"journal-sync", "sometimes", ""},
 	{"cgroup", "relative/path", ""},
 	{"cgroup", "", ""},
 	{"memory-max", "0", ""},

@@ -12,7 +12,7 @@
 
 static char top[] = "/tmp/chargehand-test-XXXXXX";
 static char path[64], lock[80];
-static int fd = -EBADF;
+static int dir = -EBADF, other_dir = -EBADF, fd = -EBADF;
 static pid_t holder;
 
 static void setup(void)
@@ -27,6 +27,7 @@ static void teardown(void)
 	char parent[64];
 
 	fd = close_fd(fd);
+	dir = close_fd(dir);
 	(void)snprintf(parent, sizeof(parent), "%s/a", top);
 	(void)unlink(lock);
 	(void)rmdir(path);
@@ -41,9 +42,10 @@ Test(statedir, is_made_for_its_owner_alone)
 {
 	struct stat st;
 
-	cr_assert(eq(int, statedir_lock(path, &fd, &holder), 0));
-	cr_assert(eq(int, stat(path, &st), 0));
+	cr_assert(eq(int, statedir_lock(path, &dir, &fd, &holder), 0));
+	cr_assert(eq(int, fstat(dir, &st), 0));
 	cr_assert(eq(uint, st.st_mode & 07777, 0700));
+	cr_assert(eq(int, fcntl(dir, F_GETFD), FD_CLOEXEC));
 	cr_assert(eq(int, stat(lock, &st), 0));
 	cr_assert(eq(uint, st.st_mode & 07777, 0600));
 	cr_assert(eq(int, fcntl(fd, F_GETFD), FD_CLOEXEC));
@@ -53,8 +55,8 @@ Test(statedir, has_one_holder_who_can_be_told)
 {
 	int other = -EBADF;
 
-	cr_assert(eq(int, statedir_lock(path, &fd, &holder), 0));
-	cr_assert(eq(int, statedir_lock(path, &other, &holder), -EWOULDBLOCK));
+	cr_assert(eq(int, statedir_lock(path, &dir, &fd, &holder), 0));
+	cr_assert(eq(int, statedir_lock(path, &other_dir, &other, &holder), -EWOULDBLOCK));
 	cr_assert(all(eq(int, other, -EBADF), eq(int, holder, getpid())));
 	holder = 0;
 	cr_assert(eq(int, statedir_check(path, &holder), -EWOULDBLOCK));
@@ -62,20 +64,20 @@ Test(statedir, has_one_holder_who_can_be_told)
 
 	fd = close_fd(fd);
 	cr_assert(eq(int, statedir_check(path, &holder), 0));
-	cr_assert(eq(int, statedir_lock(path, &fd, &holder), 0));
+	cr_assert(eq(int, statedir_lock(path, &dir, &fd, &holder), 0));
 }
 
 Test(statedir, a_lock_without_a_pid_is_a_lock)
 {
 	int other = -EBADF;
 
-	cr_assert(eq(int, statedir_lock(path, &fd, &holder), 0));
+	cr_assert(eq(int, statedir_lock(path, &dir, &fd, &holder), 0));
 	cr_assert(eq(int, ftruncate(fd, 0), 0));
 	holder = 4711;
-	cr_assert(eq(int, statedir_lock(path, &other, &holder), -EWOULDBLOCK));
+	cr_assert(eq(int, statedir_lock(path, &other_dir, &other, &holder), -EWOULDBLOCK));
 	cr_assert(eq(int, holder, 0));
 	cr_assert(eq(i64, pwrite(fd, "nonsense\n", 9, 0), 9));
-	cr_assert(eq(int, statedir_lock(path, &other, &holder), -EWOULDBLOCK));
+	cr_assert(eq(int, statedir_lock(path, &other_dir, &other, &holder), -EWOULDBLOCK));
 	cr_assert(eq(int, holder, 0));
 }
 
@@ -85,7 +87,7 @@ Test(statedir, check_makes_nothing)
 
 	cr_assert(eq(int, statedir_check(path, &holder), 0));
 	cr_assert(eq(int, stat(path, &st), -1));
-	cr_assert(eq(int, statedir_lock(path, &fd, &holder), 0));
+	cr_assert(eq(int, statedir_lock(path, &dir, &fd, &holder), 0));
 	fd = close_fd(fd);
 	(void)unlink(lock);
 	cr_assert(eq(int, statedir_check(path, &holder), 0));
@@ -101,8 +103,8 @@ Test(statedir, what_is_no_directory_is_refused)
 	made = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	cr_assert(ge(int, made, 0));
 	(void)close(made);
-	cr_assert(eq(int, statedir_lock(path, &fd, &holder), -ENOTDIR));
-	cr_assert(eq(int, statedir_lock(file, &fd, &holder), -ENOTDIR));
+	cr_assert(eq(int, statedir_lock(path, &dir, &fd, &holder), -ENOTDIR));
+	cr_assert(eq(int, statedir_lock(file, &dir, &fd, &holder), -ENOTDIR));
 	cr_assert(eq(int, statedir_check(path, &holder), -ENOTDIR));
 	cr_assert(eq(int, statedir_check(file, &holder), -ENOTDIR));
 	cr_assert(eq(int, fd, -EBADF));
@@ -110,9 +112,9 @@ Test(statedir, what_is_no_directory_is_refused)
 
 Test(statedir, a_link_in_the_locks_place_is_refused)
 {
-	cr_assert(eq(int, statedir_lock(path, &fd, &holder), 0));
+	cr_assert(eq(int, statedir_lock(path, &dir, &fd, &holder), 0));
 	fd = close_fd(fd);
 	(void)unlink(lock);
 	cr_assert(eq(int, symlink("/dev/null", lock), 0));
-	cr_assert(eq(int, statedir_lock(path, &fd, &holder), -ELOOP));
+	cr_assert(eq(int, statedir_lock(path, &dir, &fd, &holder), -ELOOP));
 }
