@@ -3,6 +3,7 @@
  * chargehand(8): options, prerequisites, run. What is changed of the process itself is changed here, and remembered for
  * the workers, who are to be started as if chargehand were not there.
  */
+#include "base/entry.h"
 #include "base/fileio.h"
 #include "base/log.h"
 #include "base/macro.h"
@@ -171,6 +172,8 @@ int main(int argc, char *argv[])
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	log_set_style(log_detect_style());
+	if (log_detect_style() == LOG_STYLE_PRIORITY)
+		log_set_journal(LOG_JOURNAL_SOCKET);
 	if (r < 0) {
 		(void)log_error_errno(r, "/dev/null: %m");
 		return STATUS_OS_ERROR;

@@ -23,6 +23,11 @@ usec_t clock_now_usec(void)
 	return clock_read(CLOCK_BOOTTIME);
 }
 
+usec_t clock_monotonic_usec(void)
+{
+	return clock_read(CLOCK_MONOTONIC);
+}
+
 usec_t clock_wall_usec(void)
 {
 	return clock_read(CLOCK_REALTIME);

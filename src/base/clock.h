@@ -22,6 +22,9 @@ typedef uint64_t usec_t;
 /* CLOCK_BOOTTIME. A vDSO call of some 30 ns, so nothing is cached. */
 usec_t clock_now_usec(void);
 
+/* CLOCK_MONOTONIC: only for systemd, which compares by it. */
+usec_t clock_monotonic_usec(void);
+
 /* CLOCK_REALTIME: only for what leaves the machine or its present boot. */
 usec_t clock_wall_usec(void);
 

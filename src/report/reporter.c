@@ -7,6 +7,7 @@
  */
 #include "report/reporter.h"
 #include "base/clock.h"
+#include "base/entry.h"
 #include "base/log.h"
 #include "faktory/fail.h"
 #include "faktory/handshake.h"
@@ -311,12 +312,17 @@ static void reporter_take_back(struct reporter *r)
 static void reporter_log_loss(struct reporter *r, const char *why)
 {
 	bool password = strstr(why, "Invalid password");
+	struct log_entry e;
 
-	if (password && !r->password_told)
+	if (password && !r->password_told) {
 		log_error("The server %s refuses the password.", r->address);
-	else if (!password && r->lost_usec == 0)
-		log_warning("The server %s %s: %s. It will be tried again until it answers; %zu reports wait.",
-			    r->address, r->ever_ready ? "is lost" : "cannot be reached", why, r->n_reports);
+	} else if (!password && r->lost_usec == 0) {
+		log_entry_begin(&e, LOG_WARNING, LOG_ID_SERVER_LOST);
+		log_entry_field(&e, "CHARGEHAND_SERVER", "%s", r->address);
+		log_entry_field(&e, "CHARGEHAND_REPORTS", "%zu", r->n_reports);
+		log_entry_end(&e, "The server %s %s: %s. It will be tried again until it answers; %zu reports wait.",
+			      r->address, r->ever_ready ? "is lost" : "cannot be reached", why, r->n_reports);
+	}
 	r->password_told = r->password_told || password;
 	if (r->lost_usec == 0)
 		r->lost_usec = clock_now_usec();

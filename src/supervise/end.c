@@ -7,6 +7,7 @@
  */
 #include "supervise/internal.h"
 
+#include "base/entry.h"
 #include "base/log.h"
 
 #include <signal.h>
@@ -46,33 +47,76 @@ static bool worker_may_linger(const struct worker *w)
 	return family_is_alive(&w->family);
 }
 
+/* An end that nobody asked for is a death to those who search the journal. */
+static void worker_begin_entry(const struct worker *w, int level, struct log_entry *e)
+{
+	const struct exit_info *exit = &w->evidence.exit;
+	enum death_cause cause = death_classify(&w->evidence);
+	bool oom = cause == DEATH_WORKER_OUT_OF_MEMORY || cause == DEATH_HOST_OUT_OF_MEMORY;
+
+	log_entry_begin(e, level, level > LOG_WARNING ? NULL : oom ? LOG_ID_OUT_OF_MEMORY : LOG_ID_DEATH);
+	log_entry_field(e, "CHARGEHAND_WORKER", "%s", w->name);
+	log_entry_field(e, "CHARGEHAND_PID", "%d", exit->pid);
+	log_entry_field(e, "CHARGEHAND_CAUSE", "%s", death_cause_to_errtype(cause));
+	log_entry_field(e, "CHARGEHAND_EXIT_CODE", "%s",
+			exit->code == CLD_EXITED   ? "exited"
+			: exit->code == CLD_DUMPED ? "dumped"
+						   : "killed");
+	log_entry_field(e, "CHARGEHAND_EXIT_STATUS", "%d", exit->status);
+}
+
+static void worker_add_jids(const struct worker *w, struct log_entry *e)
+{
+	const struct hold *hold;
+	char jid[JID_SHOW_MAX];
+
+	log_entry_field(e, "CHARGEHAND_JOBS", "%zu", w->n_lost);
+	if (!e->wanted)
+		return;
+	LIST_FOREACH (hold, &listener_holder(w->listener)->holds, in_holder)
+		if (hold->state == HOLD_FAILING)
+			log_entry_field(e, "CHARGEHAND_JID", "%s", jid_show(jid, hold->jid, hold->jid_bytes));
+}
+
 static void worker_log_end(const struct worker *w)
 {
 	char text[FAIL_MESSAGE_MAX];
+	struct log_entry e;
 	int level = w->evidence.stop != DEATH_STOP_NONE || (w->evidence.exit.code == CLD_EXITED &&
 							    w->evidence.exit.status == 0 && w->n_lost == 0)
 			    ? LOG_NOTICE
 			    : LOG_WARNING;
 
 	(void)death_format(&w->evidence, text, sizeof(text));
-	if (w->state < WORKER_SETTLING)
-		log_at(level, "%s; waiting for the rest of it, with %zu job%s in hand", text, undertaker_n_held(w),
-		       undertaker_n_held(w) == 1 ? "" : "s");
-	else if (w->n_lost == 0)
-		log_at(level, "%s; it held no job", text);
+	worker_begin_entry(w, level, &e);
+	if (w->state < WORKER_SETTLING) {
+		log_entry_end(&e, "%s; waiting for the rest of it, with %zu job%s in hand", text, undertaker_n_held(w),
+			      undertaker_n_held(w) == 1 ? "" : "s");
+		return;
+	}
+	worker_add_jids(w, &e);
+	if (w->n_lost == 0)
+		log_entry_end(&e, "%s; it held no job", text);
 	else
-		log_at(level, "%s; %zu job%s FAILed as %s", text, w->n_lost, w->n_lost == 1 ? " is" : "s are",
-		       death_cause_to_errtype(w->certificate.cause));
+		log_entry_end(&e, "%s; %zu job%s FAILed as %s", text, w->n_lost, w->n_lost == 1 ? " is" : "s are",
+			      death_cause_to_errtype(w->certificate.cause));
 }
 
-/* All that was said is read, some time after the first process ended. */
+/* All that was said is read, some time after the first process ended, which was a death enough. */
 void worker_log_drained(const struct worker *w)
 {
-	if (w->n_lost > 0)
-		log_warning("%s: the last of its processes has gone; %zu job%s FAILed as %s", w->name, w->n_lost,
-			    w->n_lost == 1 ? " is" : "s are", death_cause_to_errtype(w->certificate.cause));
-	else
+	struct log_entry e;
+
+	if (w->n_lost == 0) {
 		log_info("%s: the last of its processes has gone, and left no job", w->name);
+		return;
+	}
+	log_entry_begin(&e, LOG_WARNING, NULL);
+	log_entry_field(&e, "CHARGEHAND_WORKER", "%s", w->name);
+	log_entry_field(&e, "CHARGEHAND_CAUSE", "%s", death_cause_to_errtype(w->certificate.cause));
+	worker_add_jids(w, &e);
+	log_entry_end(&e, "%s: the last of its processes has gone; %zu job%s FAILed as %s", w->name, w->n_lost,
+		      w->n_lost == 1 ? " is" : "s are", death_cause_to_errtype(w->certificate.cause));
 }
 
 void worker_check_end(struct worker *w)

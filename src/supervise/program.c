@@ -4,6 +4,7 @@
  */
 #include "supervise/program.h"
 
+#include "base/entry.h"
 #include "base/log.h"
 #include "base/parse.h"
 #include "supervise/backoff.h"
@@ -21,6 +22,9 @@
 
 #define JOBS_NAMED_MAX 10
 
+/* So many short lives in a row are no accident: the next start is 1.6 s away, and the one after that twice as far. */
+#define CRASH_LOOP_LIVES 5
+
 struct slot {
 	struct program *program;
 	char name[WORKER_NAME_MAX]; /* "mail.1" */
@@ -29,6 +33,7 @@ struct slot {
 	struct worker *undecided; /* exited with 0: whether that was a failure is known when it is drained */
 	struct backoff backoff;
 	struct event restart; /* due, or waiting for its time */
+	bool greeted;         /* the worker has said HELLO */
 	bool done;            /* nothing is started in it any more */
 };
 
@@ -37,6 +42,8 @@ struct program {
 	struct worker_list workers, gone;
 	bool ever_started, stopping, quiet;
 	int last_status;
+	unsigned n_running, n_greeted, n_left;
+	uint64_t n_deaths, n_lost;
 	unsigned n_slots;
 	struct slot slots[];
 };
@@ -65,6 +72,23 @@ static void slot_restart_after(struct slot *s, usec_t wait_usec)
 		event_active(&s->restart, EV_TIMEOUT, 0);
 }
 
+/* The wait before the next start, after a life of lived_usec. */
+static usec_t slot_next_wait(struct slot *s, usec_t lived_usec)
+{
+	usec_t wait_usec = backoff_next(&s->backoff, lived_usec, s->program->shop->config->healthy_usec);
+	char wait[FORMAT_DURATION_MAX];
+	struct log_entry e;
+
+	if (s->backoff.failures != CRASH_LOOP_LIVES)
+		return wait_usec;
+	log_entry_begin(&e, LOG_WARNING, LOG_ID_CRASH_LOOP);
+	log_entry_field(&e, "CHARGEHAND_WORKER", "%s", s->name);
+	log_entry_end(
+		&e, "%s does not stay up: %d short lives in a row; it is started again in %s, then less and less often",
+		s->name, CRASH_LOOP_LIVES, format_duration(wait, wait_usec));
+	return wait_usec;
+}
+
 /* 0, -errno; positive: the exit status for a command that cannot be run. */
 static int slot_start(struct slot *s)
 {
@@ -77,6 +101,8 @@ static int slot_start(struct slot *s)
 	if (r == 0) {
 		p->ever_started = true;
 		s->worker = w;
+		p->n_running++;
+		p->n_left++;
 		TAILQ_INSERT_TAIL(&p->workers, w, entry);
 		if (p->quiet)
 			worker_set_quiet(w, true);
@@ -97,7 +123,7 @@ static void slot_on_restart(_unused_ evutil_socket_t fd, _unused_ short events, 
 	if (s->done || s->worker)
 		return;
 	if (slot_start(s) < 0)
-		slot_restart_after(s, backoff_next(&s->backoff, 0, s->program->shop->config->healthy_usec));
+		slot_restart_after(s, slot_next_wait(s, 0));
 }
 
 static void slot_end_by_itself(struct slot *s, const struct worker *w)
@@ -108,7 +134,7 @@ static void slot_end_by_itself(struct slot *s, const struct worker *w)
 
 static void slot_restart(struct slot *s, const struct worker *w)
 {
-	slot_restart_after(s, backoff_next(&s->backoff, worker_lived_usec(w), s->program->shop->config->healthy_usec));
+	slot_restart_after(s, slot_next_wait(s, worker_lived_usec(w)));
 }
 
 static void slot_decide(struct slot *s, const struct worker *w)
@@ -137,13 +163,36 @@ static void slot_decide(struct slot *s, const struct worker *w)
 	}
 }
 
+static void slot_on_greeted(void *owner, struct worker *w)
+{
+	struct slot *s = owner;
+
+	if (s->worker != w || s->greeted)
+		return;
+	s->greeted = true;
+	s->program->n_greeted++;
+}
+
+static void slot_count_end(struct slot *s, const struct worker *w)
+{
+	struct program *p = s->program;
+
+	if (s->worker == w) {
+		s->worker = NULL;
+		p->n_running--;
+		p->n_greeted -= s->greeted;
+		s->greeted = false;
+	}
+	if (!worker_was_asked_to_end(w) && exit_info_to_status(worker_exit(w)) != 0)
+		p->n_deaths++;
+}
+
 static void slot_on_ended(void *owner, struct worker *w)
 {
 	struct slot *s = owner;
 	const struct workshop *shop = s->program->shop;
 
-	if (s->worker == w)
-		s->worker = NULL;
+	slot_count_end(s, w);
 	if (shop->terminal)
 		terminal_take_back();
 	if (s->program->stopping) {
@@ -160,6 +209,7 @@ static void slot_on_drained(void *owner, struct worker *w)
 {
 	struct slot *s = owner;
 
+	s->program->n_lost += worker_n_lost(w);
 	if (s->undecided != w)
 		return;
 	s->undecided = NULL;
@@ -177,9 +227,11 @@ static void slot_on_gone(void *owner, struct worker *w)
 
 	TAILQ_REMOVE(&p->workers, w, entry);
 	TAILQ_INSERT_TAIL(&p->gone, w, entry);
+	p->n_left--;
 }
 
 static const struct worker_ops slot_ops = {
+	.on_greeted = slot_on_greeted,
 	.on_ended = slot_on_ended,
 	.on_drained = slot_on_drained,
 	.on_gone = slot_on_gone,
@@ -243,7 +295,7 @@ int program_start(struct program *p)
 		if (r > 0)
 			return r;
 		if (r < 0)
-			slot_restart_after(s, backoff_next(&s->backoff, 0, p->shop->config->healthy_usec));
+			slot_restart_after(s, slot_next_wait(s, 0));
 	}
 	return 0;
 }
@@ -342,6 +394,17 @@ bool program_is_settling(const struct program *p)
 int program_exit_status(const struct program *p)
 {
 	return p->last_status;
+}
+
+void program_tell(const struct program *p, struct news *news)
+{
+	news->n_slots = p->n_slots;
+	news->n_running = p->n_running;
+	news->n_greeted = p->n_greeted;
+	news->n_left = p->n_left;
+	news->n_deaths = p->n_deaths;
+	news->n_lost = p->n_lost;
+	news->quiet = p->quiet;
 }
 
 usec_t program_forget_holds(struct program *p, usec_t now)

@@ -12,6 +12,7 @@
 #ifndef CHARGEHAND_SUPERVISE_PROGRAM_H
 #define CHARGEHAND_SUPERVISE_PROGRAM_H
 
+#include "supervise/news.h"
 #include "supervise/worker.h"
 
 struct program;
@@ -42,6 +43,9 @@ bool program_is_settling(const struct program *p);
 
 /* Of the last worker that ended by itself and was not restarted; 0 when all were asked to end. */
 int program_exit_status(const struct program *p);
+
+/* What of the news is its own: the numbers of slots, workers and deaths. */
+void program_tell(const struct program *p, struct news *news);
 
 usec_t program_forget_holds(struct program *p, usec_t now); /* as worker_forget_holds() */
 void program_report_answered(struct program *p, const struct holder *holder, struct hold *hold, enum report_kind kind,

@@ -9,6 +9,7 @@
 #include "process/tree.h"
 #include "supervise/bookkeeper.h"
 #include "supervise/estate.h"
+#include "supervise/herald.h"
 #include "supervise/place.h"
 #include "supervise/program.h"
 #include "supervise/signals.h"
@@ -26,6 +27,9 @@
 #define PATIENCE_USEC (10 * USEC_PER_SEC)
 #define PATIENCE_ROUNDS 6
 
+/* A worker that has not said HELLO by then keeps nobody else waiting: it may never say it to chargehand. */
+#define READY_USEC (30 * USEC_PER_SEC)
+
 /* Holds past their leases are looked for no more often than this, and only while there are any. */
 #define FORGET_EVERY_USEC USEC_PER_MINUTE
 
@@ -37,6 +41,7 @@ struct supervisor {
 	struct program *program;
 	struct bookkeeper *bookkeeper;
 	struct estate *estate;
+	struct herald *herald; /* NULL: nobody wants to know */
 	struct event *patience, *forget;
 	unsigned n_patience;
 	bool stopping, patience_armed, forget_armed, gave_up;
@@ -172,7 +177,9 @@ static void supervisor_on_signal(void *userdata, int signal, pid_t sender)
 		program_reap(s->program);
 		break;
 	case SIGHUP:
+		herald_begin_reload(s->herald);
 		log_notice("SIGHUP: there is nothing to be loaded again");
+		herald_end_reload(s->herald);
 		break;
 	default:
 		/* As an init would: libraries print their threads, or rotate logs, by such. Not those of a terminal. */
@@ -285,6 +292,9 @@ static void supervisor_open_optional(struct supervisor *s)
 	r = peer_lookup_new(&s->shop.peers);
 	if (r < 0)
 		(void)log_warning_errno(r, "It cannot be told who connects to a worker's listener: %m");
+	r = herald_new(s->shop.base, s->shop.start->environ, READY_USEC, &s->herald);
+	if (r < 0)
+		(void)log_warning_errno(r, "NOTIFY_SOCKET: the service manager cannot be told how chargehand is: %m");
 	s->shop.terminal = s->config->instances == 1 && terminal_is_ours();
 }
 
@@ -313,6 +323,7 @@ static void supervisor_close(struct supervisor *s)
 	s->bookkeeper = bookkeeper_free(s->bookkeeper);
 	shop->peers = peer_lookup_free(shop->peers);
 	shop->outlet = outlet_free(shop->outlet);
+	s->herald = herald_free(s->herald);
 	s->signals = signals_free(s->signals);
 	if (s->patience)
 		event_free(s->patience);
@@ -326,10 +337,25 @@ static void supervisor_close(struct supervisor *s)
 
 /* ---- the loop */
 
+static void supervisor_tell(struct supervisor *s)
+{
+	struct news news = {
+		.n_holds = ledger_n_holds(s->shop.ledger),
+		.stopping = s->stopping,
+		.server_away = !reporter_is_ready(s->shop.reporter),
+	};
+
+	if (!s->herald)
+		return;
+	program_tell(s->program, &news);
+	herald_tell(s->herald, &news);
+}
+
 /* What is decided between two turns, when no callback is on the stack. */
 static bool supervisor_end_turn(struct supervisor *s)
 {
 	program_bury(s->program);
+	supervisor_tell(s);
 	if (s->gave_up || (program_is_finished(s->program) && estate_is_settled(s->estate)))
 		return false;
 	if (!s->patience_armed && program_is_settling(s->program))

@@ -47,6 +47,11 @@ static void worker_begin_stop(struct worker *w)
 	listener_set_quiet(w->listener, true);
 }
 
+static void enter_running(struct worker *w)
+{
+	w->ops->on_greeted(w->owner, w);
+}
+
 static void enter_quieting(struct worker *w)
 {
 	worker_begin_stop(w);
@@ -149,9 +154,9 @@ static void enter_gone(struct worker *w)
 }
 
 static void (*const enter[_WORKER_STATE_MAX])(struct worker *w) = {
-	[WORKER_QUIETING] = enter_quieting,   [WORKER_STOPPING] = enter_stopping, [WORKER_KILLING] = enter_killing,
-	[WORKER_LINGERING] = enter_lingering, [WORKER_SWEEPING] = enter_sweeping, [WORKER_DRAINING] = enter_draining,
-	[WORKER_SETTLING] = enter_settling,   [WORKER_GONE] = enter_gone,
+	[WORKER_RUNNING] = enter_running,   [WORKER_QUIETING] = enter_quieting,   [WORKER_STOPPING] = enter_stopping,
+	[WORKER_KILLING] = enter_killing,   [WORKER_LINGERING] = enter_lingering, [WORKER_SWEEPING] = enter_sweeping,
+	[WORKER_DRAINING] = enter_draining, [WORKER_SETTLING] = enter_settling,   [WORKER_GONE] = enter_gone,
 };
 
 /* ---- what an event means to a stage that goes on */

@@ -40,6 +40,8 @@ struct workshop {
 struct worker;
 
 struct worker_ops {
+	/* It has said its first HELLO. */
+	void (*on_greeted)(void *owner, struct worker *w);
 	/* The first process has ended, or will not end. The slot is free. */
 	void (*on_ended)(void *owner, struct worker *w);
 	/* Everything it said is read: worker_n_lost() is known. */

@@ -22,6 +22,13 @@ Test(clock, now_lies_between_two_looks_at_the_boot_clock)
 	cr_assert(all(ge(u64, now, before), le(u64, now, after)));
 }
 
+Test(clock, monotonic_lies_between_two_looks_at_its_clock)
+{
+	usec_t before = read_clock(CLOCK_MONOTONIC), now = clock_monotonic_usec(), after = read_clock(CLOCK_MONOTONIC);
+
+	cr_assert(all(ge(u64, now, before), le(u64, now, after)));
+}
+
 Test(clock, wall_lies_between_two_looks_at_the_wall_clock)
 {
 	usec_t before = read_clock(CLOCK_REALTIME), now = clock_wall_usec(), after = read_clock(CLOCK_REALTIME);
