@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/macro.h"
 #include "config/config.h"
+#include "config/environment.h"
 #include "config/option.h"
 #include "ledger/statedir.h"
 #include "supervise/check.h"
@@ -79,7 +80,8 @@ static int load(int argc, char *argv[], struct config **ret)
 	}
 }
 
-/* What workers get back. */
+/* What workers get back. A low score under a service manager was meant for chargehand (OOMScoreAdjust=): a worker that
+ * had it, too, would be spared at the cost of everybody else. */
 static void remember(struct supervisor_start *start, char oom_score[OOM_SCORE_BYTES])
 {
 	size_t bytes;
@@ -87,8 +89,11 @@ static void remember(struct supervisor_start *start, char oom_score[OOM_SCORE_BY
 	start->environ = environ;
 	if (getrlimit(RLIMIT_NOFILE, &start->nofile) < 0)
 		start->nofile = (struct rlimit){.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
-	if (fileio_read_into_at(AT_FDCWD, "/proc/self/oom_score_adj", oom_score, OOM_SCORE_BYTES, &bytes) == 0)
-		start->oom_score_adj = oom_score;
+	if (fileio_read_into_at(AT_FDCWD, "/proc/self/oom_score_adj", oom_score, OOM_SCORE_BYTES, &bytes) < 0)
+		return;
+	if (oom_score[0] == '-' && environment_get(environ, "NOTIFY_SOCKET"))
+		strcpy(oom_score, "0");
+	start->oom_score_adj = oom_score;
 }
 
 /* The password is in our memory, and was in our arguments and environment: neither ps(1) nor another process of this
@@ -135,9 +140,11 @@ static int take_state_dir(const struct config *config, int *ret_dir_fd, int *ret
 		return STATUS_CONFIG;
 	}
 	if (r < 0)
-		(void)log_warning_errno(r, "%s: %m: going on without a state directory; --state-dir names another. Without it jobs "
-					"are not remembered should chargehand itself die",
-					config->state_dir);
+		(void)log_warning_errno(
+			r,
+			"%s: %m: going on without a state directory; --state-dir names another. Without it jobs "
+			"are not remembered should chargehand itself die",
+			config->state_dir);
 	return -1;
 }
 

@@ -142,6 +142,13 @@ def check_errtypes():
     yield from same("the manual's error types", names, told)
 
 
+def check_message_ids():
+    ids = re.findall(r'^#define LOG_ID_\w+ "([0-9a-f]{32})"', read(os.path.join(TOP, "src", "base", "entry.h")), re.M)
+    if not ids or len(set(ids)) != len(ids):
+        yield f"src/base/entry.h: {ids}"
+    yield from same("the manual's message IDs", set(ids), set(re.findall(r"^\.It Va ([0-9a-f]+)$", read(MANUAL), re.M)))
+
+
 TESTS = [
     ("the manual has the options of --help", check_manual, None),
     ("the manual has their defaults", check_manual_defaults, None),
@@ -149,6 +156,7 @@ TESTS = [
     ("the sample can be read, as it is and with all in force", check_sample_is_read, None),
     ("the manual has the exit statuses of the source", check_statuses, None),
     ("the manual has the error types of the source", check_errtypes, None),
+    ("the manual has the message IDs of the source", check_message_ids, None),
     ("the manual is well-formed", check_manual_lint, None if shutil.which("mandoc") else "mandoc is missing"),
 ]
 

@@ -10,6 +10,8 @@
  */
 #include "process/spawn.h"
 
+#include "base/fileio.h"
+
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/sched.h>
@@ -204,8 +206,8 @@ static void child_set_cloexec(void)
 		child_set_cloexec_by_proc();
 }
 
-/* Best effort: a score may always be raised to what it was. A process that is not dumpable and not root's cannot open
- * its own file, but neither could it have lowered the score. */
+/* A score may always be raised. A process that is not dumpable and not root's cannot open its own file: see
+ * restore_oom_score(). */
 static void child_set_oom_score(const char *score)
 {
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
@@ -389,6 +391,21 @@ static int await_exec(int fd, bool *ret_exec_failed)
 	return -e.error;
 }
 
+/* systemd lowers the score of a unit that then runs as a user without rights, whose child could not raise its own again
+ * before exec. Since then it is dumpable, and the file is the user's. */
+static void restore_oom_score(pid_t pid, const char *score)
+{
+	char path[48], now[16];
+	size_t bytes;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
+	if (fileio_read_into_at(AT_FDCWD, path, now, sizeof(now), &bytes) < 0 ||
+	    strtol(now, NULL, 10) == strtol(score, NULL, 10))
+		return;
+	if (fileio_write_at(AT_FDCWD, path, score) < 0)
+		return; /* a set-user-ID program; it keeps the better score */
+}
+
 int process_spawn(const struct spawn_args *args, struct spawned *ret, bool *ret_exec_failed)
 {
 	_cleanup_close_ int error_read = -EBADF, error_write = -EBADF, pidfd = -EBADF;
@@ -438,6 +455,8 @@ int process_spawn(const struct spawn_args *args, struct spawned *ret, bool *ret_
 		end_child(pid);
 		return r;
 	}
+	if (args->oom_score_adj && geteuid() != 0)
+		restore_oom_score(pid, args->oom_score_adj);
 	*ret = (struct spawned){.pid = pid, .pidfd = TAKE_FD(pidfd), .used_fork = used_fork};
 	return 0;
 }

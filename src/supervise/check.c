@@ -8,6 +8,7 @@
 #include "ledger/statedir.h"
 #include "link/greet.h"
 #include "process/peer.h"
+#include "supervise/herald.h"
 #include "supervise/place.h"
 #include <stdarg.h>
 #include <string.h>
@@ -175,14 +176,29 @@ static void check_limits(struct check *c)
 		     (uintmax_t)(nofile->rlim_max > 64 ? (nofile->rlim_max - 64) / 2 : 0), (uintmax_t)nofile->rlim_cur);
 }
 
+static void check_manager(struct check *c)
+{
+	usec_t watchdog_usec = herald_watchdog_usec(c->start->environ);
+	char text[FORMAT_DURATION_MAX];
+
+	if (!environment_get(c->start->environ, "NOTIFY_SOCKET"))
+		tell(c, "systemd",
+		     "not started by it with Type=notify: readiness, status and watchdog are told to nobody");
+	else if (watchdog_usec == USEC_NEVER)
+		tell(c, "systemd", "is told of readiness and status; WatchdogSec= is not set");
+	else
+		tell(c, "systemd", "is told of readiness and status, and that chargehand lives, every %s",
+		     format_duration(text, watchdog_usec / 2));
+}
+
 static void check_build(struct check *c)
 {
 	struct utsname u;
 
 #ifdef HAVE_LIBSYSTEMD
-	tell(c, "libsystemd", "built in");
+	tell(c, "libsystemd", "built in: it is loaded where a scope is asked for");
 #else
-	tell(c, "libsystemd", "not built in");
+	tell(c, "libsystemd", "not built in: scopes cannot be asked for; all else of systemd works without it");
 #endif
 	if (uname(&u) == 0)
 		tell(c, "kernel", "%s %s", u.sysname, u.release);
@@ -198,6 +214,7 @@ int check_run(const struct config *config, const struct supervisor_start *start,
 	check_cgroup(&c);
 	check_peers(&c);
 	check_limits(&c);
+	check_manager(&c);
 	check_build(&c);
 	return c.status;
 }

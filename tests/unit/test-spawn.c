@@ -4,6 +4,7 @@
  */
 #include "process/spawn.h"
 
+#include "base/fileio.h"
 #include "child.h"
 
 #include <signal.h>
@@ -154,6 +155,43 @@ Test(spawn, limits_and_score_are_those_given)
 
 	cr_assert(eq(int, getrlimit(RLIMIT_NOFILE, &limit), 0));
 	cr_expect(ne(u64, limit.rlim_cur, 123));
+}
+
+/* Who may not write to its own file of the score (see restore_oom_score()), nor could have lowered it: but to raise it
+ * is the same. */
+static _noreturn_ void be_a_user_without_rights(int stdin_fd, int go_fd, int stdout_fd)
+{
+	char *const argv[] = {(char *)"/bin/sh", (char *)"-c", (char *)"read x; cat /proc/self/oom_score_adj", NULL};
+	struct spawn_args args = child_args(argv, stdout_fd);
+	bool exec_failed;
+	struct spawned s;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if ((geteuid() == 0 && setresuid(65534, 65534, 65534) < 0) || prctl(PR_SET_DUMPABLE, 0) < 0)
+		_exit(2);
+	if (fileio_write_at(AT_FDCWD, "/proc/self/oom_score_adj", "555") != -EACCES)
+		_exit(3);
+	args.stdin_fd = stdin_fd;
+	args.oom_score_adj = "555";
+	if (process_spawn(&args, &s, &exec_failed) < 0 || write(go_fd, "\n", 1) != 1)
+		_exit(4);
+	(void)waitpid(s.pid, NULL, 0);
+	_exit(0);
+}
+
+Test(spawn, the_score_of_a_user_without_rights_is_that_which_is_given)
+{
+	int out, in, stdin_fd, go_fd;
+
+	make_pipe(&out, &in);
+	make_pipe(&stdin_fd, &go_fd);
+	pid_t pid = fork();
+	if (pid == 0)
+		be_a_user_without_rights(stdin_fd, go_fd, in);
+	close(in);
+	read_all(out, text);
+	cr_assert(eq(int, wait_status(pid), 0));
+	cr_expect(eq(str, text, "555\n"));
 }
 
 Test(spawn, a_limit_that_cannot_be_set_is_no_failed_exec)
