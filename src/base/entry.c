@@ -101,6 +101,23 @@ static bool send_to_journal(const char *p, size_t bytes)
 		      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 1)) == (ssize_t)bytes;
 }
 
+static bool send_with_message(struct log_entry *e, const char *text)
+{
+	char message[LINE_MAX_BYTES];
+
+	(void)log_escape(message, sizeof(message), text);
+	put_field(e, "MESSAGE", message, 0);
+	return send_to_journal(e->text, e->bytes);
+}
+
+bool log_entry_send(int level, const char *text)
+{
+	struct log_entry e;
+
+	log_entry_begin(&e, level, NULL);
+	return e.wanted && send_with_message(&e, text);
+}
+
 void log_entry_end(struct log_entry *e, const char *format, ...)
 {
 	char line[LINE_MAX_BYTES];
@@ -112,11 +129,7 @@ void log_entry_end(struct log_entry *e, const char *format, ...)
 	va_start(ap, format);
 	(void)vsnprintf(line, sizeof(line), format, ap);
 	va_end(ap);
-	if (e->wanted) {
-		put_field(e, "MESSAGE", line, 0);
-		e->wanted = send_to_journal(e->text, e->bytes);
-	}
-	if (!e->wanted)
+	if (!e->wanted || !send_with_message(e, line))
 		log_line(e->level, "%s", line);
 	errno = saved;
 }

@@ -32,8 +32,12 @@ struct log_entry {
 	char text[LOG_ENTRY_BYTES];
 };
 
-/* Where entries go from now on, borrowed; NULL, as in the beginning: nowhere, so that each is a plain line. */
+/* Where entries go from now on, borrowed, and all other lines of the log with them, so that they stay in their order.
+ * NULL, as in the beginning: nowhere, so that each entry is a line. */
 void log_set_journal(const char *socket_path);
+
+/* For log.c: a line as an entry. False when there is no journal, or it does not take it. */
+bool log_entry_send(int level, const char *text) _must_check_;
 
 /* id: 128 bits in hexadecimal digits; NULL for none. */
 void log_entry_begin(struct log_entry *e, int level, const char *id);

@@ -8,6 +8,7 @@
  * poll(2) says whether a write of PIPE_BUF bytes would wait: right unless another writer is faster.
  */
 #include "base/log.h"
+#include "base/entry.h"
 #include "base/macro.h"
 #include <fcntl.h>
 #include <inttypes.h>
@@ -109,24 +110,25 @@ static size_t printable_length(const char *s)
 	return n;
 }
 
-/* Appends text to line, escaped, leaving room for the line end. Returns the new length. */
-static size_t append_escaped(char *line, size_t used, size_t room, const char *text)
+size_t log_escape(char *buffer, size_t room, const char *text)
 {
+	size_t used = 0;
+
 	while (*text) {
 		size_t n = printable_length(text);
 		if (used + MAX(n, (size_t)4) + 1 > room)
 			break;
 		if (n == 0) {
-			(void)snprintf(line + used, 5, "\\x%02X", (unsigned char)*text);
+			(void)snprintf(buffer + used, 5, "\\x%02X", (unsigned char)*text);
 			used += 4;
 			text++;
 		} else {
-			memcpy(line + used, text, n);
+			memcpy(buffer + used, text, n);
 			used += n;
 			text += n;
 		}
 	}
-	line[used++] = '\n';
+	buffer[used] = 0;
 	return used;
 }
 
@@ -138,7 +140,10 @@ static size_t append_line(char *line, size_t used, size_t room, int level, const
 		n = snprintf(line + used, room - used, "<%d>", level);
 	else
 		n = snprintf(line + used, room - used, "chargehand: ");
-	return append_escaped(line, used + (size_t)n, room, text);
+	used += (size_t)n;
+	used += log_escape(line + used, room - used, text);
+	line[used++] = '\n';
+	return used;
 }
 
 /* The open file of our own, or standard error itself, which then may have to be waited for. */
@@ -176,16 +181,17 @@ static bool write_line(const char *line, size_t bytes)
 
 _printf_(2, 0) static void log_line_va(int level, const char *format, va_list ap)
 {
-	char text[LOG_TEXT_MAX], line[PIPE_BUF];
+	char text[LOG_TEXT_MAX], line[PIPE_BUF], lost[96];
 	size_t used = 0;
 
 	(void)vsnprintf(text, sizeof(text), format, ap);
-	if (state.n_lost > 0) {
-		char lost[96];
-		(void)snprintf(lost, sizeof(lost), "%" PRIu64 " lines of this log were lost: nobody read them",
-			       state.n_lost);
-		used = append_line(line, 0, sizeof(line), LOG_WARNING, lost);
+	(void)snprintf(lost, sizeof(lost), "%" PRIu64 " lines of this log were lost: nobody read them", state.n_lost);
+	if ((state.n_lost == 0 || log_entry_send(LOG_WARNING, lost)) && log_entry_send(level, text)) {
+		state.n_lost = 0;
+		return;
 	}
+	if (state.n_lost > 0)
+		used = append_line(line, 0, sizeof(line), LOG_WARNING, lost);
 	used = append_line(line, used, sizeof(line), level, text);
 	if (write_line(line, used))
 		state.n_lost = 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * One line per event that matters, on standard error: "chargehand: TEXT", or "<N>TEXT" with syslog(3)'s priority
- * where the reader is systemd (sd-daemon(3)). Used by layers 3 and above; what lies below returns errors instead.
+ * where the reader is systemd (sd-daemon(3)), or there an entry of its journal (base/entry.h). Used by layers 3 and
+ * above; what lies below returns errors instead.
  *
  * Standard error may be a pipe whose reader has stopped. A line that cannot be written at once is counted and
  * dropped, never waited for; the next line that can be written is preceded by one that says how many were lost.
@@ -30,6 +31,10 @@ int log_level_from_string(const char *s);
 
 /* LOG_STYLE_PRIORITY when $JOURNAL_STREAM names standard error (systemd.exec(5)), else LOG_STYLE_PLAIN. */
 enum log_style log_detect_style(void);
+
+/* text with what does not belong on a terminal as \xNN, cut where the room ends; always terminated. Returns its length.
+ */
+size_t log_escape(char *buffer, size_t room, const char *text);
 
 /* errno is unchanged by all of these. The _errno forms take a positive or negative errno, give it to %m, and return
  * it negative, so that `return log_error_errno(r, "Cannot open %s: %m", path);` reads as one thought. */

@@ -24,6 +24,7 @@
 	X(sd_bus_add_match)                                                                                            \
 	X(sd_bus_call)                                                                                                 \
 	X(sd_bus_call_method)                                                                                          \
+	X(sd_bus_get_property_trivial)                                                                                 \
 	X(sd_bus_message_append)                                                                                       \
 	X(sd_bus_message_new_method_call)                                                                              \
 	X(sd_bus_message_read)                                                                                         \
@@ -132,11 +133,20 @@ static int wait_for_job(sd_bus *bus, const struct job *job, usec_t timeout_usec)
 	return job->done ? 0 : -EIO;
 }
 
-static int start_unit(sd_bus *bus, const char *name, const char *description, usec_t timeout_usec, pid_t pid,
-		      sd_bus_error *error)
+static const char service[] = "org.freedesktop.systemd1", object[] = "/org/freedesktop/systemd1",
+		  manager[] = "org.freedesktop.systemd1.Manager";
+
+/* What the child is to do, for the process pid. */
+struct question {
+	enum { IS_ANYBODY_THERE, IS_DELEGATED, START_SCOPE } what;
+	bool user_manager;
+	const char *name, *description; /* START_SCOPE */
+	usec_t timeout_usec;
+	pid_t pid;
+};
+
+static int start_unit(sd_bus *bus, const struct question *q, sd_bus_error *error)
 {
-	static const char service[] = "org.freedesktop.systemd1", object[] = "/org/freedesktop/systemd1",
-			  manager[] = "org.freedesktop.systemd1.Manager";
 	sd_bus_message *m = NULL, *reply = NULL;
 	struct job job = {.path = NULL};
 	int r;
@@ -150,14 +160,30 @@ static int start_unit(sd_bus *bus, const char *name, const char *description, us
 	if (r >= 0)
 		r = lib.sd_bus_message_new_method_call(bus, &m, service, object, manager, "StartTransientUnit");
 	if (r >= 0)
-		r = fill(m, name, description, pid);
+		r = fill(m, q->name, q->description, q->pid);
 	if (r >= 0)
-		r = lib.sd_bus_call(bus, m, timeout_usec, error, &reply);
+		r = lib.sd_bus_call(bus, m, q->timeout_usec, error, &reply);
 	if (r >= 0)
 		r = lib.sd_bus_message_read(reply, "o", &job.path);
 	if (r >= 0)
-		r = wait_for_job(bus, &job, timeout_usec);
+		r = wait_for_job(bus, &job, q->timeout_usec);
 	return r < 0 ? r : 0;
+}
+
+/* 1, 0, -errno */
+static int is_delegated(sd_bus *bus, const struct question *q, sd_bus_error *error)
+{
+	sd_bus_message *reply = NULL;
+	const char *unit;
+	int r, value = 0;
+
+	r = lib.sd_bus_call_method(bus, service, object, manager, "GetUnitByPID", error, &reply, "u", (uint32_t)q->pid);
+	if (r >= 0)
+		r = lib.sd_bus_message_read(reply, "o", &unit);
+	if (r >= 0)
+		r = lib.sd_bus_get_property_trivial(bus, service, unit, "org.freedesktop.systemd1.Service", "Delegate",
+						    error, 'b', &value);
+	return r < 0 ? r : value;
 }
 
 struct answer {
@@ -165,9 +191,8 @@ struct answer {
 	char message[256];
 };
 
-/* In the child, which frees nothing. name NULL: only whether there is somebody to ask. */
-static void ask(bool user_manager, const char *name, const char *description, usec_t timeout_usec, pid_t pid,
-		struct answer *ret)
+/* In the child, which frees nothing. */
+static void ask(const struct question *q, struct answer *ret)
 {
 	sd_bus_error error = SD_BUS_ERROR_NULL;
 	sd_bus *bus = NULL;
@@ -177,28 +202,30 @@ static void ask(bool user_manager, const char *name, const char *description, us
 		(void)snprintf(ret->message, sizeof(ret->message), LIBRARY " cannot be loaded");
 		return;
 	}
-	ret->result = open_bus(user_manager, &bus);
-	if (ret->result >= 0 && name)
-		ret->result = start_unit(bus, name, description, timeout_usec, pid, &error);
+	ret->result = open_bus(q->user_manager, &bus);
+	if (ret->result >= 0 && q->what == START_SCOPE)
+		ret->result = start_unit(bus, q, &error);
+	else if (ret->result >= 0 && q->what == IS_DELEGATED)
+		ret->result = is_delegated(bus, q, &error);
 	if (ret->result < 0)
 		(void)snprintf(ret->message, sizeof(ret->message), "%s",
 			       error.message ? error.message : strerror(-ret->result));
 }
 
-static int ask_by_child(bool user_manager, const char *name, const char *description, usec_t timeout_usec,
-			struct answer *ret)
+static int ask_by_child(struct question *q, struct answer *ret)
 {
-	pid_t self = getpid(), child;
+	pid_t child;
 	int fds[2], status;
 	ssize_t n;
 
+	q->pid = getpid();
 	*ret = (struct answer){.result = -EIO};
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
 	child = fork();
 	if (child == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		ask(user_manager, name, description, timeout_usec, self, ret);
+		ask(q, ret);
 		n = write(fds[1], ret, sizeof(*ret));
 		_exit(n != sizeof(*ret));
 	}
@@ -214,23 +241,39 @@ static int ask_by_child(bool user_manager, const char *name, const char *descrip
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	ret->message[sizeof(ret->message) - 1] = 0;
-	return n == sizeof(*ret) ? MIN(ret->result, 0) : -EIO;
+	return n == sizeof(*ret) ? ret->result : -EIO;
 }
 
 int scope_enter(bool user_manager, const char *name, const char *description, usec_t timeout_usec, char **ret_message)
 {
+	struct question q = {
+		.what = START_SCOPE,
+		.user_manager = user_manager,
+		.name = name,
+		.description = description,
+		.timeout_usec = timeout_usec,
+	};
 	struct answer answer;
-	int r = ask_by_child(user_manager, name, description, timeout_usec, &answer);
+	int r = ask_by_child(&q, &answer);
 
 	*ret_message = r < 0 ? strdup(answer.message[0] ? answer.message : strerror(-r)) : NULL;
-	return r;
+	return MIN(r, 0);
 }
 
 bool scope_is_possible(bool user_manager)
 {
+	struct question q = {.what = IS_ANYBODY_THERE, .user_manager = user_manager};
 	struct answer answer;
 
-	return ask_by_child(user_manager, NULL, NULL, 0, &answer) == 0;
+	return ask_by_child(&q, &answer) >= 0;
+}
+
+bool scope_service_is_delegated(bool user_manager)
+{
+	struct question q = {.what = IS_DELEGATED, .user_manager = user_manager};
+	struct answer answer;
+
+	return ask_by_child(&q, &answer) == 1;
 }
 
 #else
@@ -243,6 +286,11 @@ int scope_enter(_unused_ bool user_manager, _unused_ const char *name, _unused_ 
 }
 
 bool scope_is_possible(_unused_ bool user_manager)
+{
+	return false;
+}
+
+bool scope_service_is_delegated(_unused_ bool user_manager)
 {
 	return false;
 }

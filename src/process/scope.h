@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * A transient scope for this process, asked of systemd over D-Bus (org.freedesktop.systemd1(5), StartTransientUnit):
- * what `systemd-run --scope -p Delegate=yes` does. Needs libsystemd.
+ * what `systemd-run --scope -p Delegate=yes` does; and what else only systemd knows. Needs libsystemd.
  */
 #ifndef CHARGEHAND_PROCESS_SCOPE_H
 #define CHARGEHAND_PROCESS_SCOPE_H
@@ -17,5 +17,8 @@ int scope_enter(bool user_manager, const char *name, const char *description, us
 
 /* Is there somebody to ask? */
 bool scope_is_possible(bool user_manager);
+
+/* Has the service that this process is in Delegate=yes? False as well where nobody can be asked. */
+bool scope_service_is_delegated(bool user_manager);
 
 #endif

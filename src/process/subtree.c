@@ -148,8 +148,8 @@ static bool is_leaf_name(const char *name)
 	return dot < dash && dot > name && dot[-1] == '.';
 }
 
-/* "chargehand-NAME-01234567", "chargehand-NAME-01234567.2": as place.c and make_home() name them. A group whose name only
- * begins like that is somebody else's, and its processes are none of ours to end. */
+/* "chargehand-NAME-01234567", "chargehand-NAME-01234567.2": as place.c and make_home() name them. A group whose name
+ * only begins like that is somebody else's, and its processes are none of ours to end. */
 static bool is_home_name(const char *name)
 {
 	const char *dash = strrchr(name, '-');
@@ -237,8 +237,25 @@ static int take_home(struct subtree *s, const struct subtree_request *q, int bas
 
 /* ---- the unit's */
 
+/* What is chargehand's unit called at its end? False where it is in none. */
+static bool unit_ends_in(const struct subtree *s, const char *suffix)
+{
+	size_t bytes, n = strlen(suffix);
+	const char *unit = own_group_unit(s->own.path, &bytes);
+
+	return unit && bytes > n && strncmp(unit + bytes - n, suffix, n) == 0;
+}
+
+/* A user's own manager owns all directories below its own, and marks none of them (seen with 252). */
+static bool is_of_user_manager(const struct subtree *s)
+{
+	const char *manager = strstr(s->own.path, "/user@");
+
+	return manager && strchr(manager + 1, '/');
+}
+
 /* systemd marks what it delegates, since version 251 for everybody to see. Before that a unit's user owns the directory
- * of a delegated unit; but a user's own manager owns all of its. */
+ * of a delegated unit. */
 static bool is_delegated(const struct subtree *s)
 {
 	char value[8];
@@ -250,7 +267,11 @@ static bool is_delegated(const struct subtree *s)
 		n = fgetxattr(s->own_fd, "trusted.delegate", value, sizeof(value));
 	if (n > 0)
 		return value[0] == '1';
-	return geteuid() != 0 && !strstr(s->own.path, "/user@") && fstat(s->own_fd, &st) == 0 && st.st_uid == geteuid();
+	if (fstat(s->own_fd, &st) < 0 || st.st_uid != geteuid())
+		return false;
+	if (is_of_user_manager(s))
+		return unit_ends_in(s, ".service") && scope_service_is_delegated(true);
+	return geteuid() != 0;
 }
 
 static bool is_writable(int fd)
@@ -286,12 +307,7 @@ static int take_unit(struct subtree *s, const struct subtree_request *q)
 
 static bool may_ask_for_scope(const struct subtree *s)
 {
-	size_t bytes;
-	const char *unit = own_group_unit(s->own.path, &bytes);
-
-	if (strncmp(s->own.path, "/user.slice", STRLEN("/user.slice")) != 0)
-		return false;
-	return !unit || strncmp(unit + bytes - STRLEN(".scope"), ".scope", STRLEN(".scope")) == 0;
+	return strncmp(s->own.path, "/user.slice", STRLEN("/user.slice")) == 0 && !unit_ends_in(s, ".service");
 }
 
 static int find_own(struct subtree *s)

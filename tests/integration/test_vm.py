@@ -44,6 +44,10 @@ class Systemd(Boots):
     def test_units_and_scopes(self):
         self.boot(self.python("vm/test_place.py", "-k", "Units", "-k", "Scopes"), systemd=True, after="dbus.service")
 
+    def test_the_unit(self):
+        self.boot(self.python("vm/test_systemd.py"), words="machine systemd cc", systemd=True, limit=110,
+                  after="dbus.service systemd-journald.service")
+
 
 if __name__ == "__main__":
     tap.main()

@@ -63,7 +63,7 @@ Test(entry, goes_to_the_journal_with_its_fields_and_not_to_standard_error)
 Test(entry, a_value_of_several_lines_has_its_length_in_front)
 {
 	static const char expected[] = "PRIORITY=5\nSYSLOG_IDENTIFIER=chargehand\n"
-				       "F\n\x03\0\0\0\0\0\0\0a\nb\nMESSAGE\n\x06\0\0\0\0\0\0\0line\ns\n";
+				       "F\n\x03\0\0\0\0\0\0\0a\nb\nMESSAGE=line\\x0As\n";
 	struct log_entry e;
 
 	log_entry_begin(&e, LOG_NOTICE, NULL);
@@ -72,6 +72,18 @@ Test(entry, a_value_of_several_lines_has_its_length_in_front)
 	(void)datagrams_next();
 	cr_assert(eq(sz, (size_t)datagrams.bytes, sizeof(expected) - 1));
 	cr_expect(eq(int, memcmp(datagrams.text, expected, sizeof(expected) - 1), 0));
+}
+
+Test(entry, lines_without_fields_go_the_same_way_and_stay_in_order)
+{
+	log_notice("before\x1b");
+	log_a_death();
+	(void)log_error_errno(ENOENT, "after: %m");
+	cr_expect(eq(str, datagrams_next(), "PRIORITY=5\nSYSLOG_IDENTIFIER=chargehand\nMESSAGE=before\\x1B\n"));
+	cr_expect(not(eq(ptr, strstr(datagrams_next(), "MESSAGE=mail.1 has died\n"), NULL)));
+	cr_expect(eq(str, datagrams_next(),
+		     "PRIORITY=3\nSYSLOG_IDENTIFIER=chargehand\nMESSAGE=after: No such file or directory\n"));
+	cr_expect(eq(str, on_stderr(), ""));
 }
 
 Test(entry, what_does_not_fit_is_left_out_but_never_the_message)
