@@ -220,6 +220,50 @@ class ServerAway(Case):
         self.assertEqual(self.failures(s, jids[1:])[0]["errtype"], "WorkerSignaled")
 
 
+class OnTheirWay(Case):
+    """Reports that have left on the worker's own link, and whose answers nobody has seen."""
+
+    def leave(self, script, verb, until=None, **rule):
+        s = self.own_server()
+        s.rule(verb=verb, **rule)
+        jids = self.push(s, reserve_for=600)
+        c = self.start(s, f"hello; fetch Q; {script}; hold")
+        wait_until(lambda: s.log(verb=verb), what=f"the {verb} is at the server")
+        if until:
+            c.wait_log(until)
+        self.kill(c)
+        s.control("clear")
+        return s, jids
+
+    def test_an_ack_is_sent_again(self):
+        s, jids = self.leave("ack nowait", "ACK", do="late", before=True, seconds=60)
+        self.start(s, "hello; hold").wait_log("1 whose report is sent again")
+        s.wait_jid(jids[0], None)
+
+    def test_a_fail_that_was_not_carried_out_is_sent_again_within_10_seconds(self):
+        s, jids = self.leave("fail msg=mine nowait", "FAIL", do="late", before=True, seconds=60)
+        self.start(s, "hello; hold").wait_log("1 whose report is sent again")
+        failure, = self.failures(s, jids)
+        self.assertEqual([failure["message"], failure["retry_count"]], ["mine", 0])
+
+    def test_a_fail_that_was_carried_out_is_not_carried_out_again(self):
+        s, jids = self.leave("fail msg=mine nowait", "FAIL", do="hang")
+        self.start(s, "hello; hold").wait_log("the server no longer knows it")
+        failure, = self.failures(s, jids)
+        self.assertEqual([failure["message"], failure["retry_count"]], ["mine", 0])
+
+    def test_a_long_fail_is_at_least_a_failure(self):
+        """Its text has passed, and is not kept."""
+        s, jids = self.leave(f"fail msg={'x' * 100000} nowait", "FAIL", do="late", before=True, seconds=60)
+        self.start(s, "hello; hold").wait_log("1 to be FAILed as SupervisorDied")
+        self.failures(s, jids)
+
+    def test_a_refused_report_is_taken_back(self):
+        s, jids = self.leave("fail msg=mine; stderr refused", "FAIL", until="^refused", do="error", text="internal error")
+        self.start(s, "hello; hold")
+        self.assertEqual(self.failures(s, jids)[0]["errtype"], "SupervisorDied")
+
+
 class Returns(Case):
     def test_a_stray_on_its_way_back_goes_on_with_the_next(self):
         s = self.own_server(fetch_block=20)
