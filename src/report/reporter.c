@@ -408,6 +408,7 @@ static void reporter_on_verdict(struct reporter *r, struct report *p, enum verdi
 static void reporter_on_returned(struct report *p)
 {
 	p->ack_answered = true;
+	log_debug("%s: the ACK of its return is answered", p->hold->jid);
 	if (p->hold->state != HOLD_GONE)
 		ledger_mark_ack_answered(p->hold);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Writes the journal that a chargehand of the past would have left: jobs of one worker that is no more.
+ * Writes the journal that a chargehand of the past would have left: jobs of one worker that is no more. Or shows one.
  *
  * usage: past-journal DIRECTORY SERVER BOOT JID:AGE:LEASE[:REPORT[:SENT_AGE]] ...
+ *        past-journal DIRECTORY SERVER show       what is in the one that is there: a line for each worker, a line for each job
  *
  *   SERVER  host:port     BOOT  "" for this boot, else another's id
  *   AGE     seconds since the job was fetched;  LEASE  in seconds
@@ -57,6 +58,21 @@ static int add(struct journal *j, struct journal_worker *w, const char *spec)
 	return 0;
 }
 
+static void show(const struct journal *j)
+{
+	const struct journal_found *found;
+	size_t n;
+
+	for (const struct journal_worker *w = journal_first_worker(j); w; w = journal_next_worker(w))
+		printf("worker %s%s\n", w->name, w->gone ? " gone" : "");
+	found = journal_found(j, &n);
+	for (size_t i = 0; i < n; i++)
+		printf("job %.*s%s%s%s%s\n", (int)found[i].hold.jid.bytes, found[i].hold.jid.p,
+		       found[i].have_report && !found[i].report.none ? " " : "",
+		       found[i].have_report && !found[i].report.none ? report_kind_to_string(found[i].report.kind) : "",
+		       found[i].have_sent ? " sent" : "", found[i].ack_answered ? " ack-answered" : "");
+}
+
 int main(int argc, char *argv[])
 {
 	struct journal_settings settings = {.sync = JOURNAL_SYNC_NEVER};
@@ -68,9 +84,14 @@ int main(int argc, char *argv[])
 		return 64;
 	settings.dir_fd = open(argv[1], O_RDONLY | O_DIRECTORY);
 	settings.server = argv[2];
-	settings.boot_id = *argv[3] ? argv[3] : NULL;
-	if (settings.dir_fd < 0 || journal_open(&settings, &j, &opening) < 0 ||
-	    journal_add_worker(j, "old.1", "old.1-0000000000000000", "", &w) < 0)
+	settings.boot_id = *argv[3] && strcmp(argv[3], "show") != 0 ? argv[3] : NULL;
+	if (settings.dir_fd < 0 || journal_open(&settings, &j, &opening) < 0)
+		return 1;
+	if (strcmp(argv[3], "show") == 0) {
+		show(j);
+		return 0;
+	}
+	if (journal_add_worker(j, "old.1", "old.1-0000000000000000", "", &w) < 0)
 		return 1;
 	for (int i = 4; i < argc; i++)
 		if (add(j, w, argv[i]) < 0) {

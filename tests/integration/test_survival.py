@@ -35,6 +35,11 @@ def xxh64_of_24(data):
     return h ^ h >> 32
 
 
+def helper(*words):
+    program = os.path.join(os.environ["TOP_BUILDDIR"], "tests", "helpers", "past-journal")
+    return subprocess.run([program, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 class Case(unittest.TestCase):
     kind = "dev"
 
@@ -60,6 +65,10 @@ class Case(unittest.TestCase):
         """chargehand and nobody else; its workers have a parent-death signal."""
         c.signal(signal.SIGKILL)
         c.wait()
+
+    def written(self, server):
+        """What is in the journal; nobody has it open."""
+        return helper(self.state, f"127.0.0.1:{server.port}", "show").splitlines()
 
     def push(self, server, n=1, **more):
         jobs = [make_job(queue=self.queue, **more) for _ in range(n)]
@@ -93,6 +102,7 @@ class Death(Case):
             self.assertEqual(failure["retry_count"], 0)
         c.wait_log("An earlier chargehand has left 3 jobs: 3 to be FAILed as SupervisorDied")
         self.assertEqual(c.stop(), 0)
+        self.assertEqual(self.written(s), [])
         c = self.start(s, "hello; hold")  # a third has nothing to do
         c.wait_log("running .hello.")
         self.assertNotIn("earlier chargehand", c.log())
@@ -233,10 +243,12 @@ class OnTheirWay(Case):
             c.wait_log(until)
         self.kill(c)
         s.control("clear")
+        self.left = self.written(s)
         return s, jids
 
     def test_an_ack_is_sent_again(self):
         s, jids = self.leave("ack nowait", "ACK", do="late", before=True, seconds=60)
+        self.assertEqual(self.left, ["worker w.1", f"job {jids[0]} worker's ACK"])
         self.start(s, "hello; hold").wait_log("1 whose report is sent again")
         s.wait_jid(jids[0], None)
 
@@ -248,6 +260,7 @@ class OnTheirWay(Case):
 
     def test_a_fail_that_was_carried_out_is_not_carried_out_again(self):
         s, jids = self.leave("fail msg=mine nowait", "FAIL", do="hang")
+        self.assertEqual(self.left, ["worker w.1", f"job {jids[0]} worker's FAIL sent"])
         self.start(s, "hello; hold").wait_log("the server no longer knows it")
         failure, = self.failures(s, jids)
         self.assertEqual([failure["message"], failure["retry_count"]], ["mine", 0])
@@ -255,8 +268,15 @@ class OnTheirWay(Case):
     def test_a_long_fail_is_at_least_a_failure(self):
         """Its text has passed, and is not kept."""
         s, jids = self.leave(f"fail msg={'x' * 100000} nowait", "FAIL", do="late", before=True, seconds=60)
+        self.assertEqual(self.left[-1], f"job {jids[0]} worker's FAIL sent")
         self.start(s, "hello; hold").wait_log("1 to be FAILed as SupervisorDied")
         self.failures(s, jids)
+
+    def test_a_fail_of_chargehands_own_has_a_time_of_first_sending(self):
+        s, jids = self.leave("kill SEGV", "FAIL", do="hang")
+        self.assertEqual(self.left[-1], f"job {jids[0]} FAIL sent")
+        self.start(s, "hello; hold").wait_log("the server no longer knows it")
+        self.assertEqual(self.failures(s, jids)[0]["errtype"], "WorkerSignaled")
 
     def test_a_refused_report_is_taken_back(self):
         s, jids = self.leave("fail msg=mine; stderr refused", "FAIL", until="^refused", do="error", text="internal error")
@@ -265,7 +285,7 @@ class OnTheirWay(Case):
 
 
 class Returns(Case):
-    def test_a_stray_on_its_way_back_goes_on_with_the_next(self):
+    def leave(self, verb):
         s = self.own_server(fetch_block=20)
         c = self.start(s, "hello; fetch Q nowait; hold", "--restart", "never")
         wait_until(lambda: s.log(verb="FETCH"), what="the FETCH is at the server")
@@ -273,14 +293,33 @@ class Returns(Case):
             worker, = f.read().split()
         os.kill(int(worker), signal.SIGKILL)
         c.wait_log("held no job")
-        s.rule("late", verb="ACK", before=True, seconds=60)
-        jids = self.push(s, args=["unharmed"])
-        wait_until(lambda: s.log(verb="ACK"), what="ACK and PUSHB are at the server, and wait there")
-        self.kill(c)
+        s.rule("late", verb=verb, before=True, seconds=60)
+        jids = [s.push(queue=self.queue, args=["unharmed"])]
+        return s, c, jids
+
+    def see(self, s, jids):
+        s.control("clear")
         c = self.start(s, "hello; hold")
         c.wait_log("1 whose report is sent again")
         job = s.wait_jid(jids[0], "queued")
         self.assertEqual([job["args"], job.get("failure")], [["unharmed"], None])
+
+    def test_the_next_goes_on_with_both(self):
+        s, c, jids = self.leave("ACK")
+        wait_until(lambda: s.log(verb="ACK"), what="ACK and PUSHB are at the server, and wait there")
+        self.kill(c)
+        self.assertEqual(self.written(s)[-1], f"job {jids[0]} return to the queue")
+        self.see(s, jids)
+
+    def test_the_next_goes_on_with_the_second_half(self):
+        s, c, jids = self.leave("PUSHB")
+        s.wait_jid(jids[0], None)
+        c.wait_log("the ACK of its return is answered")
+        self.kill(c)
+        self.assertEqual(self.written(s)[-1], f"job {jids[0]} return to the queue ack-answered")
+        mark = s.mark()
+        self.see(s, jids)
+        self.assertEqual(s.log(since=mark, verb="ACK"), [])
 
 
 class Deadlines(Case):
@@ -291,8 +330,7 @@ class Deadlines(Case):
         self.server = servers.shared(self.kind)
 
     def leave(self, *specs, boot="", server=None):
-        helper = os.path.join(os.environ["TOP_BUILDDIR"], "tests", "helpers", "past-journal")
-        subprocess.run([helper, self.state, server or f"127.0.0.1:{self.server.port}", boot, *specs], check=True)
+        helper(self.state, server or f"127.0.0.1:{self.server.port}", boot, *specs)
 
     def hold(self, n):
         """Jobs that the server takes for held."""
@@ -371,10 +409,12 @@ class Deadlines(Case):
         self.assertEqual(self.place(held), ("working", None))
 
     def test_settled_once(self):
+        """And nothing of it is left in the journal at the end of the one who settled it."""
         held, = self.hold(1)
         self.leave(f"{held}:10:600")
         self.see()
         self.assertEqual(self.place(held)[0], "retries")
+        self.assertEqual(self.written(self.server), [])
         self.assertNotIn("earlier chargehand", self.see().log())
 
 
