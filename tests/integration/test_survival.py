@@ -278,6 +278,13 @@ class OnTheirWay(Case):
         self.start(s, "hello; hold").wait_log("the server no longer knows it")
         self.assertEqual(self.failures(s, jids)[0]["errtype"], "WorkerSignaled")
 
+    def test_the_end_waits_for_the_answers(self):
+        s, jids = self.leave("push Q", "PUSH", do="late", seconds=0)
+        s.rule("late", verb="FAIL", before=True, seconds=1)
+        c = self.start(s, "exit 0", "--restart", "never")
+        self.assertEqual(c.wait(), 0)
+        self.assertEqual(s.find(jids[0])[0], "retries")
+
     def test_a_refused_report_is_taken_back(self):
         s, jids = self.leave("fail msg=mine; stderr refused", "FAIL", until="^refused", do="error", text="internal error")
         self.start(s, "hello; hold")
@@ -476,6 +483,30 @@ class Journal(Case):
         kept = [name for name in os.listdir(self.state) if name not in ("journal", "lock", "journal.new")]
         with open(os.path.join(self.state, *kept), "rb") as f:
             self.assertTrue(f.read().startswith(b"not a journal, but"))
+
+    def test_a_full_disk_stops_nobody(self):
+        tap.need("mount", None if os.geteuid() == 0 else "only root can mount a small file system")
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8M", "chargehand-test", self.state], stderr=subprocess.PIPE,
+                              text=True)
+        if done.returncode != 0:
+            tap.need("mount", f"a small file system cannot be mounted: {done.stderr.strip()}")
+        self.addCleanup(subprocess.run, ["umount", "--lazy", self.state])
+        s = servers.shared("dev")
+        ballast = os.path.join(self.state, "ballast")
+        c = self.start(s, "hello; fetch Q n=3000; ack #0; hold")
+        c.wait_log("running .hello.")
+        with open(ballast, "wb", 0) as f, self.assertRaisesRegex(OSError, "No space"):
+            while True:
+                f.write(bytes(4096))
+        jids = self.push(s, 3000)
+        c.wait_log("The journal cannot take everything: .* No space left on device")
+        s.wait_jid(jids[0], None)
+        self.wait_held(s, jids[1:])
+        os.unlink(ballast)
+        c.wait_log("The journal is complete again")
+        self.kill(c)
+        self.start(s, "hello; hold").wait_log("left 2999 jobs: 2999 to be FAILed as SupervisorDied")
+        self.failures(s, jids[1:])
 
     def test_always(self):
         s = servers.shared("dev")
