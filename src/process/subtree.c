@@ -499,8 +499,11 @@ static int check_controllers(const struct subtree *s, const struct subtree_reque
 		missing = "cpu";
 	if (!missing)
 		return 0;
+	/* Why there is no group at all, or no memory controller, is told; not that for lack of another one. */
+	bool tell_why = s->why[0] && (s->kind == SUBTREE_NONE || !s->memory == (strcmp(missing, "memory") == 0));
 	if (asprintf(ret_message, "limits of a worker need the %s controller of cgroup v2%s%s%s%s", missing,
-		     s->path ? " in " : "", s->path ? s->path : "", s->why[0] ? ": " : "", s->why) < 0)
+		     s->path ? ", which is not to be had in " : "", s->path ? s->path : "", tell_why ? ": " : "",
+		     tell_why ? s->why : "") < 0)
 		*ret_message = NULL;
 	return -EOPNOTSUPP;
 }

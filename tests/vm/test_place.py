@@ -77,6 +77,13 @@ class OwnGroup(Case):
         self.assertEqual(self.homes(), [])
         self.assertEqual(read("cgroup.subtree_control").split(), before)
 
+    def test_a_limit_that_the_kernel_does_not_take(self):
+        s = Chargehand(servers.shared("dev"), options=["--cgroup", "auto", "--pids-max", "5000000"], wait=False)
+        self.addCleanup(s.close)
+        self.assertEqual(s.wait(), 78)
+        s.wait_log("1: cannot be started for want of pids.max: Invalid argument")
+        self.assertEqual(self.homes(), [])
+
     def test_oom_group(self):
         s = self.stage("--oom-group", "yes")
         self.assertEqual(read(group_of(s.take().pid)[1:], "memory.oom.group"), "1")

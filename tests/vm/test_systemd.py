@@ -42,7 +42,7 @@ class Unit:
     """One instance of the template. Its workers are puppets, which tell who they are by a socket."""
     count = 0
 
-    def __init__(self, url, config="", drop_in="", instances=1):
+    def __init__(self, url, config="", drop_in="", instances=1, command=None):
         Unit.count += 1
         self.instance = f"t{os.getpid()}-{Unit.count}"
         self.name = f"chargehand@{self.instance}.service"
@@ -60,7 +60,7 @@ class Unit:
             f.write(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={binary()}", template).replace(place, "/run/chargehand-etc"))
         os.makedirs("/run/chargehand-etc", exist_ok=True)
         with open(f"/run/chargehand-etc/{self.instance}.conf", "w") as f:
-            f.write(f"[chargehand]\nserver = {url}\nlog-level = info\n[program p]\ncommand = {puppets.program()}\n"
+            f.write(f"[chargehand]\nserver = {url}\nlog-level = info\n[program p]\ncommand = {command or puppets.program()}\n"
                     f"instances = {instances}\n{config}")
         with open(f"/run/chargehand-etc/{self.instance}.env", "w") as f:
             f.write(f"PUPPET_CONTROL={self.dir}/control\n")
@@ -203,6 +203,21 @@ class Deaths(Case):
         self.assertEqual([entry["PRIORITY"], entry["SYSLOG_IDENTIFIER"]], ["4", "chargehand"])
         self.assertRegex(entry["MESSAGE"], r"^p\.1 \(pid \d+\) was killed by the kernel at its own memory limit")
         self.assertIn(entry["MESSAGE"], u.log().splitlines())  # once, and in the unit's log
+
+    def test_one_that_the_kernel_spares_goes_with_the_others(self):
+        spared = "echo -1000 >/proc/self/oom_score_adj; exec sleep 100000"
+        u = self.start(command=f"sh -c 'sh -c \"{spared}\" & exec {puppets.program()}'",
+                       config="memory-max = 24M\noom-group = yes\nrestart = always\n")
+        p = u.take()
+        jid = self.give(p)
+        leaf = ROOT + read(f"/proc/{p.pid}/cgroup").strip().removeprefix("0::")
+        (child,) = [int(pid) for pid in read(leaf, "cgroup.procs").split() if int(pid) != p.pid]
+        wait_until(lambda: read(f"/proc/{child}/oom_score_adj") == "-1000\n")
+        self.assertFalse(p.eat(64))
+        self.assertEqual(self.failure(jid)["errtype"], "WorkerOutOfMemory")
+        wait_until(lambda: not os.path.exists(f"/proc/{child}"))
+        self.assertIn("chargehand killed the processes it left behind", u.log())
+        u.take()
 
     def test_a_worker_by_a_signal_with_two_jobs(self):
         u = self.start()
