@@ -50,6 +50,7 @@ enum sync_policy {
 const char *restart_policy_to_string(enum restart_policy policy);
 const char *cgroup_mode_to_string(enum cgroup_mode mode);
 const char *stop_target_to_string(enum stop_target target);
+const char *sync_policy_to_string(enum sync_policy policy);
 
 struct config {
 	bool check;    /* --check: print what works here, start nothing */

@@ -509,6 +509,11 @@ const char *stop_target_to_string(enum stop_target target)
 	return stop_target_words[target];
 }
 
+const char *sync_policy_to_string(enum sync_policy policy)
+{
+	return sync_words[policy];
+}
+
 const struct option_row *option_find(const char *name)
 {
 	for (size_t i = 0; i < option_table_rows; i++)

@@ -162,6 +162,11 @@ static void check_state_dir(struct check *c)
 	} else {
 		tell(c, "state", "none: %s: %s", path, strerror(-r));
 	}
+	if (path && r == 0)
+		tell(c, "journal", "%s/journal, on the disk as of --journal-sync %s", path,
+		     sync_policy_to_string(c->config->journal_sync));
+	else
+		tell(c, "journal", "none: jobs would not be remembered should chargehand itself die");
 }
 
 static void check_limits(struct check *c)

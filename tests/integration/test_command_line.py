@@ -224,7 +224,7 @@ class Check(Case):
         self.assertEqual((status, err), (0, ""), out)
         self.assertRegex(out, r"(?m)^server +tcp://127\.0\.0\.1:\d+ \(--server\): answers, takes the password, after ")
         self.assertRegex(out, r"(?m)^command +/\S+/sh, 3 times as sh\.1 \.\.\.$")
-        for word in ("state", "cgroup", "sock_diag", "descriptors", "libsystemd", "kernel"):
+        for word in ("state", "journal", "cgroup", "sock_diag", "descriptors", "libsystemd", "kernel"):
             self.assertRegex(out, rf"(?m)^{word} ")
         self.assertNotIn("s3cret", out)
 
