@@ -201,9 +201,10 @@ static void check_build(struct check *c)
 	struct utsname u;
 
 #ifdef HAVE_LIBSYSTEMD
-	tell(c, "libsystemd", "built in: it is loaded where a scope is asked for");
+	tell(c, "libsystemd", "built in: loaded where systemd is asked for a scope, or about a user's unit");
 #else
-	tell(c, "libsystemd", "not built in: scopes cannot be asked for; all else of systemd works without it");
+	tell(c, "libsystemd",
+	     "not built in: no scopes, and no cgroups in units of users; all else of systemd works without it");
 #endif
 	if (uname(&u) == 0)
 		tell(c, "kernel", "%s %s", u.sysname, u.release);

@@ -5,6 +5,7 @@
  */
 #include "supervise/internal.h"
 
+#include "base/entry.h"
 #include "base/log.h"
 #include "base/parse.h"
 #include "faktory/fail.h"
@@ -123,10 +124,17 @@ void undertaker_fail_member(struct worker *w, pid_t pid)
 	usec_t now = clock_now_usec();
 	size_t n = undertaker_n_held_by(w, pid);
 	struct hold *hold, *next;
+	char jid[JID_SHOW_MAX];
+	struct log_entry e;
 	int r;
 
 	if (n == 0)
 		return;
+	log_entry_begin(&e, LOG_NOTICE, LOG_ID_DEATH);
+	log_entry_field(&e, "CHARGEHAND_WORKER", "%s", w->name);
+	log_entry_field(&e, "CHARGEHAND_PID", "%d", pid);
+	log_entry_field(&e, "CHARGEHAND_CAUSE", "%s", death_cause_to_errtype(DEATH_WORKER_EXITED));
+	log_entry_field(&e, "CHARGEHAND_JOBS", "%zu", n);
 	/* Its parent has its status; what is known here is that it is gone. */
 	r = certificate_write(w, DEATH_WORKER_EXITED, &c);
 	for (hold = LIST_FIRST(&listener_holder(w->listener)->holds); hold; hold = next) {
@@ -137,6 +145,7 @@ void undertaker_fail_member(struct worker *w, pid_t pid)
 			       "process %d of %s (pid %d) died; it held %zu job%s, this one for %s", pid, w->name,
 			       w->family.pid, n, n == 1 ? "" : "s",
 			       format_duration(held, usec_sub(now, hold->received_usec)));
+		log_entry_field(&e, "CHARGEHAND_JID", "%s", jid_show(jid, hold->jid, hold->jid_bytes));
 		if (r == 0)
 			r = send_fail(w, hold, &c, message);
 		if (r < 0)
@@ -144,8 +153,8 @@ void undertaker_fail_member(struct worker *w, pid_t pid)
 	}
 	free(c.tail);
 	reporter_flush(w->shop->reporter);
-	log_notice("%s: its process %d died; %zu job%s FAILed as %s", w->name, pid, n, n == 1 ? " is" : "s are",
-		   death_cause_to_errtype(DEATH_WORKER_EXITED));
+	log_entry_end(&e, "%s: its process %d died; %zu job%s FAILed as %s", w->name, pid, n, n == 1 ? " is" : "s are",
+		      death_cause_to_errtype(DEATH_WORKER_EXITED));
 }
 
 static int send_return(struct worker *w, struct hold *hold)
@@ -155,8 +164,7 @@ static int send_return(struct worker *w, struct hold *hold)
 	int r;
 
 	r = return_write(hold->jid, hold->jid_bytes, hold->body, hold->body_bytes, &line, &line_bytes, &ack_bytes);
-	return r < 0 ? r
-		     : undertaker_report(w->shop, hold, HOLD_RETURNING, REPORT_RETURN, line, line_bytes, ack_bytes);
+	return r < 0 ? r : undertaker_report(w->shop, hold, HOLD_RETURNING, REPORT_RETURN, line, line_bytes, ack_bytes);
 }
 
 static int send_stranded(struct worker *w, struct hold *hold)
