@@ -139,13 +139,15 @@ class Chargehand:
         env["STATE_DIRECTORY"] = state
         return spawn([self.path, *options, "--", *worker], env=env, stderr=open(os.path.join(scratch, "chargehand.log"), "ab"), **kw)
 
-    def sanitized(self):
+    def contains(self, text):
         with open(self.path, "rb") as f:
-            return b"__asan_init" in f.read()
+            return text in f.read()
+
+    def sanitized(self):
+        return self.contains(b"__asan_init")
 
     def has_systemd(self):
-        r = subprocess.run(["ldd", self.path], capture_output=True, text=True)
-        return "libsystemd" in r.stdout
+        return self.contains(b"libsystemd.so")  # loaded when it is needed: ldd does not know of it
 
 
 def free_port():

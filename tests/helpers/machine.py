@@ -4,6 +4,7 @@ process. The kit that boots it is in $CHARGEHAND_SHARED/vm (its README says what
 the host's own, so what was just built runs there, and nothing that is done to files survives.
 
   reason = missing()                     None, or why there is no such machine here
+  reason = unfit()                       None, or why what was built cannot run in one
   status, output = run(["sh", "-c", "..."], systemd=True, units=DIRECTORY, after="dbus.service", limit=100)
 """
 import functools
@@ -58,8 +59,10 @@ def missing():
         return "no test machines: CHARGEHAND_SHARED does not say where they are"
     if not os.access(kit("umlrun"), os.X_OK):
         return f"no test machines: {kit('umlrun')} is not there"
-    with open(os.environ["CHARGEHAND"], "rb") as f:
-        if b"__asan_init" in f.read():
-            return "AddressSanitizer does not run in user-mode-linux"
     status, output = run(["grep", "-w", "memory", "/sys/fs/cgroup/cgroup.controllers"], limit=60)
     return None if status == 0 else f"user-mode-linux does not boot here ({status}): {output[-300:]}"
+
+
+def unfit():
+    with open(os.environ["CHARGEHAND"], "rb") as f:
+        return "AddressSanitizer does not run in user-mode-linux" if b"__asan_init" in f.read() else None
