@@ -35,8 +35,11 @@ struct gateway_ops {
 	void (*on_stray)(void *worker, struct hold *hold);
 	/* A hold of a dead worker is HELD (again): the server refused its report. */
 	void (*on_refused)(void *worker, struct hold *hold);
-	/* A wid of the worker has been silent for so long that the server would cut its links off (hazards 13). */
-	void (*on_silent)(void *worker, const char *wid);
+	/* May a living worker's report be given to on_report now? False: it waits in its session. */
+	bool (*has_room)(void *worker);
+	/* A wid of the worker has been silent for so long that the server would cut its links off (hazards 13). False:
+	 * nothing could be done about it now. */
+	bool (*on_silent)(void *worker, const char *wid);
 	/* Something has ended that one may have been waiting for: a session, its input, a FETCH, a hold. May come
 	 * often; asks for a look at the listener_* predicates after the present turn, not in the call. */
 	void (*on_change)(void *worker);

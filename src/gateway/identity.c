@@ -65,8 +65,9 @@ void identity_expire(struct listener *l, usec_t now)
 {
 	for (struct identity *i = l->identities; i; i = i->hh.next)
 		if (i->hello.wid[0] && now >= i->beaten_usec + BEAT_SILENCE_USEC) {
-			identity_beat(l, i->hello.wid, now);
-			l->gateway->ops->on_silent(l->worker, i->hello.wid);
+			bool done = l->gateway->ops->on_silent(l->worker, i->hello.wid);
+
+			identity_beat(l, i->hello.wid, done ? now : now + BEAT_AGAIN_USEC - BEAT_SILENCE_USEC);
 		}
 }
 

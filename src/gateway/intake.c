@@ -23,6 +23,8 @@ static struct request *intake_send(struct session *s, enum request_kind kind, co
 	}
 	r->base.patient = kind == REQUEST_FETCH;
 	link_send(s->link, &r->base, now, c->line, c->line_bytes);
+	if (kind != REQUEST_FETCH && kind != REQUEST_PASS)
+		listener_arm(s->listener, now + ANSWER_LATE_USEC);
 	return r;
 }
 
@@ -121,8 +123,14 @@ static bool intake_report_in_transit(struct session *s, const struct command *c,
 {
 	enum report_kind kind = c->verb == VERB_ACK ? REPORT_WORKER_ACK : REPORT_WORKER_FAIL;
 	struct listener *l = s->listener;
-	char *line = malloc(c->line_bytes);
+	char *line;
 
+	if (!l->dead && !l->gateway->ops->has_room(l->worker)) {
+		session_want_link(s);
+		wait_for_room(s);
+		return false;
+	}
+	line = malloc(c->line_bytes);
 	if (!line) {
 		session_end(s);
 		return true;
@@ -175,6 +183,18 @@ static bool intake_report_on_link(struct session *s, const struct command *c, st
 	return true;
 }
 
+/* Another report for the hold is under way. The first one counts: a FAIL that took another way could overtake the ACK
+ * of a job that is finished (hazards 3). Behind it on the same link it does no harm, and has an answer of its own. */
+bool intake_can_follow(const struct session *s, const struct hold *h)
+{
+	if (h->in_transit || !link_is_ready(s->link))
+		return false;
+	for (const struct link_request *base = link_first_request(s->link); base; base = STAILQ_NEXT(base, next))
+		if (container_of(base, const struct request, base)->hold == h)
+			return true;
+	return false;
+}
+
 /* ACK and FAIL: keyed by jid alone on the server, so whose job it is now is looked up here first. */
 static bool intake_report(struct session *s, const struct command *c)
 {
@@ -199,7 +219,7 @@ static bool intake_report(struct session *s, const struct command *c)
 			ledger_settle(h);
 		return true;
 	}
-	if (h && h->in_transit)
+	if (h && h->state == HOLD_SETTLING && !intake_can_follow(s, h))
 		return intake_answer_report(s, job, true);
 	if (h && c->verb == VERB_FAIL && now > hold_lease_end_min_usec(h)) {
 		/* From here on the job is the reaper's: a FAIL that meets it loses the job (faktory-live 2). */

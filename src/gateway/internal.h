@@ -44,16 +44,24 @@
  * up at 4 and 5 s, Go's and Ruby's at 5 s, and all of them would lose the job (hazards 45). */
 #define FETCH_LATE_USEC (3500 * USEC_PER_MSEC)
 
+/* How often a session looks whether its report can be taken in hand. */
+#define ROOM_WAIT_USEC (200 * USEC_PER_MSEC)
+
 /* How long a command waits for a link: FETCH so briefly that link and late answer together stay below 4 s. */
 #define LINK_WAIT_FETCH_USEC (400 * USEC_PER_MSEC)
 #define LINK_WAIT_USEC (2 * USEC_PER_SEC)
 
-/* A report that the server does not confirm in this time is confirmed by chargehand, which has it in hand (hazards 3).
- */
+/* A report whose link is gone is confirmed by chargehand, which has it in hand, when the server has not done so in this
+ * time (hazards 3). */
 #define REPORT_WAIT_USEC (1 * USEC_PER_SEC)
+
+/* The same while its link seems to be there: it may be half open. Libraries wait for 2 to 5 s, then repeat an ACK on
+ * another connection, and FAIL the job on a third. */
+#define ANSWER_LATE_USEC (1500 * USEC_PER_MSEC)
 
 /* The server cuts off a wid after 60 s of silence, looked at every 15 s (hazards 13). */
 #define BEAT_SILENCE_USEC (40 * USEC_PER_SEC)
+#define BEAT_AGAIN_USEC USEC_PER_SEC /* when it could not be sent */
 
 /* A link that is no longer needed is kept so long for a session that says the same HELLO: clients that open one
  * connection per command then cost no dial and no hash each. */
@@ -111,6 +119,7 @@ struct listener {
 enum session_wait {
 	WAIT_NONE,
 	WAIT_LINK,   /* the command at the head of the input needs a link */
+	WAIT_ROOM,   /* the report at the head of the input has no link, and others are in hand that have none */
 	WAIT_ANSWER, /* local answers are due: n_oks times +OK, then nil if so */
 };
 
@@ -192,6 +201,8 @@ void session_read(struct session *s, bool to_the_end);
 void session_mark_eof(struct session *s);
 void session_want_link(struct session *s);              /* a spare one, or a new one that is dialled */
 void session_strand_fetch(struct session *s, bool nil); /* its link is retired with the FETCH on it */
+usec_t session_late_usec(const struct session *s);      /* when what is under way is answered in the server's stead */
+void session_answer_late(struct session *s);            /* its link is retired with all that is under way */
 bool session_is_drained(const struct session *s);
 static inline bool session_is_over(const struct session *s)
 {
@@ -200,6 +211,7 @@ static inline bool session_is_over(const struct session *s)
 
 /* intake.c */
 size_t intake_feed(struct session *s, const char *p, size_t bytes); /* returns what was dealt with */
+bool intake_can_follow(const struct session *s, const struct hold *h); /* another report, behind the one under way */
 
 /* upload.c */
 bool upload_begin(struct session *s, const char *p, size_t bytes);
@@ -216,6 +228,7 @@ void answer_stray(struct listener *l, struct hold *hold, const char *body, size_
 
 /* wait.c */
 void wait_for_link(struct session *s, usec_t usec);
+void wait_for_room(struct session *s);
 void wait_for_answer(struct session *s, unsigned n_oks, bool nil, usec_t due_usec);
 void wait_clear(struct session *s);
 void wait_expire(struct listener *l, usec_t now);

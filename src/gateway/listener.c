@@ -123,6 +123,23 @@ static usec_t listener_expire_fetches(struct listener *l, usec_t now)
 	return USEC_NEVER;
 }
 
+/* Reports and BEATs that the server is silent about. */
+static usec_t listener_expire_answers(struct listener *l, usec_t now)
+{
+	usec_t due = USEC_NEVER, late_usec;
+	struct session *s, *next;
+
+	for (s = TAILQ_FIRST(&l->sessions); s; s = next) {
+		next = TAILQ_NEXT(s, in_sessions);
+		late_usec = session_late_usec(s);
+		if (late_usec <= now)
+			session_answer_late(s);
+		else
+			due = MIN(due, late_usec);
+	}
+	return due;
+}
+
 static void listener_on_timer(_unused_ evutil_socket_t fd, _unused_ short events, void *userdata)
 {
 	struct listener *l = userdata;
@@ -136,8 +153,12 @@ static void listener_on_timer(_unused_ evutil_socket_t fd, _unused_ short events
 	wait_expire(l, now);
 	due = listener_expire_fetches(l, now);
 	retired_expire(l, now);
-	if (!l->dead)
+	if (!l->dead) {
+		usec_t answers_due = listener_expire_answers(l, now);
+
+		due = MIN(due, answers_due);
 		identity_expire(l, now);
+	}
 	if (l->accept_again_usec != USEC_NEVER && l->n_sessions < l->gateway->settings.sessions_max) {
 		l->accept_again_usec = USEC_NEVER;
 		if (event_add(&l->accept_event, NULL) == 0)

@@ -175,6 +175,40 @@ void session_strand_fetch(struct session *s, bool nil)
 		session_answer(s, "$-1\r\n", STRLEN("$-1\r\n"));
 }
 
+/* USEC_NEVER where only the server can answer. A FETCH alone is listener.c's, for it may wait longer. */
+usec_t session_late_usec(const struct session *s)
+{
+	const struct link_request *first = s->link ? link_first_request(s->link) : NULL;
+
+	for (const struct link_request *base = first; base; base = STAILQ_NEXT(base, next)) {
+		const struct request *r = container_of(base, const struct request, base);
+
+		if (r->kind == REQUEST_PASS || (r->kind == REQUEST_FETCH && base == first) ||
+		    (r->kind != REQUEST_BEAT && r->kind != REQUEST_FETCH && !r->hold))
+			return USEC_NEVER;
+	}
+	return first ? first->sent_usec + ANSWER_LATE_USEC : USEC_NEVER;
+}
+
+/* What the server says to it in the end still settles the holds; the session goes on with another link. */
+void session_answer_late(struct session *s)
+{
+	usec_t now = clock_now_usec();
+
+	for (struct link_request *base = link_first_request(s->link); base; base = STAILQ_NEXT(base, next)) {
+		struct request *r = container_of(base, struct request, base);
+
+		request_detach(r);
+		if (r->kind == REQUEST_FETCH)
+			wait_for_answer(s, 0, true, MAX(now, base->sent_usec + FETCH_NIL_USEC));
+		else
+			session_answer(s, "+OK\r\n", STRLEN("+OK\r\n"));
+	}
+	session_release_link(s);
+	session_want_link(s);
+	session_advance(s);
+}
+
 void session_mark_eof(struct session *s)
 {
 	if (s->eof || s->over)
@@ -281,7 +315,7 @@ static void session_link_on_ready(struct link *link)
 {
 	struct session *s = link_owner(link);
 
-	if (s->wait == WAIT_LINK)
+	if (s->wait == WAIT_LINK || s->wait == WAIT_ROOM)
 		wait_clear(s);
 	session_advance(s);
 }

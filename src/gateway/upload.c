@@ -60,7 +60,7 @@ static bool upload_decide(struct session *s, struct upload *u)
 		return false;
 	if (h && u->verb == VERB_FAIL && clock_now_usec() > hold_lease_end_min_usec(h))
 		return false;
-	if (h && h->in_transit)
+	if (h && h->state == HOLD_SETTLING && !intake_can_follow(s, h))
 		return false;
 	if (h) {
 		u->request->kind = u->verb == VERB_ACK ? REQUEST_ACK : REQUEST_FAIL;

@@ -42,6 +42,13 @@ void wait_for_link(struct session *s, usec_t usec)
 	wait_enqueue(s, clock_now_usec() + usec);
 }
 
+/* Whatever else it sends stays in the kernel's buffers, and then in the worker. */
+void wait_for_room(struct session *s)
+{
+	s->wait = WAIT_ROOM;
+	wait_enqueue(s, clock_now_usec() + ROOM_WAIT_USEC);
+}
+
 /* Answers already due are joined: a lost link can take a report and the FETCH behind it with it. */
 void wait_for_answer(struct session *s, unsigned n_oks, bool nil, usec_t due_usec)
 {
@@ -99,7 +106,10 @@ void wait_expire(struct listener *l, usec_t now)
 			wait_without_link(s);
 			continue;
 		}
-		wait_give_answers(s);
+		if (s->wait == WAIT_ROOM)
+			wait_clear(s);
+		else
+			wait_give_answers(s);
 		session_advance(s);
 	}
 }

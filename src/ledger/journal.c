@@ -297,6 +297,9 @@ void journal_withdraw_report(struct journal *j, struct journal_entry *e)
 		return;
 	append_small(j, e, &record);
 	piece_drop(j, &e->report);
+	if (e->have_sent)
+		j->live_bytes -= SENT_BYTES;
+	e->have_sent = false;
 	journal_announce(j);
 }
 

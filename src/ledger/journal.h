@@ -158,6 +158,7 @@ void journal_update(struct journal *j, struct journal_entry *e, struct record_ho
 /* To be called before the report is sent. An ACK needs no line. */
 void journal_report(struct journal *j, struct journal_entry *e, enum report_kind kind, const char *line,
 		    size_t line_bytes, size_t ack_bytes);
+/* It was refused: there is none, and nothing has been sent. */
 void journal_withdraw_report(struct journal *j, struct journal_entry *e);
 /* Before a FAIL is sent for the first time; later calls do nothing. */
 void journal_sent(struct journal *j, struct journal_entry *e, usec_t now);

@@ -50,7 +50,7 @@ static_assert(ARRAY_SIZE(state_names) == _HOLD_STATE_MAX, "each state has a name
 static const unsigned legal_next[] = {
 	[HOLD_HELD] = TO(HOLD_SETTLING) | TO(HOLD_FAILING) | TO(HOLD_STRAY) | TO(HOLD_GONE),
 	[HOLD_SETTLING] = TO(HOLD_HELD) | TO(HOLD_GONE),
-	[HOLD_FAILING] = TO(HOLD_GONE),
+	[HOLD_FAILING] = TO(HOLD_RETURNING) | TO(HOLD_GONE),
 	[HOLD_STRAY] = TO(HOLD_RETURNING) | TO(HOLD_FAILING) | TO(HOLD_GONE),
 	[HOLD_RETURNING] = TO(HOLD_STRAY) | TO(HOLD_FAILING) | TO(HOLD_GONE),
 	[HOLD_GONE] = 0,
@@ -340,6 +340,8 @@ void ledger_set_state(struct hold *h, enum hold_state state)
 
 	assert(state != HOLD_GONE); /* ledger_settle() takes it out as well */
 	hold_enter_state(h, state);
+	if (refused)
+		h->fail_first_usec = 0; /* not executed, and it will not be */
 	if (refused && sink_of(h))
 		sink_of(h)->report_refused(h->ledger->sink_userdata, h);
 }

@@ -18,7 +18,8 @@
  *                       │  └─ worker dead ─► FAILING┼─ answered, or its time is over ─► GONE
  *                       └───── server refuses ──────┘
  *      A job for nobody (stray): HELD ─► STRAY ─► RETURNING ─► GONE, back to STRAY when the link was lost, or on to
- *      FAILING where it cannot go back to its queue. From every state ledger_settle() leads to GONE.
+ *      FAILING where it cannot go back to its queue; from there to RETURNING all the same when its FAIL was half done, for
+ *      the server has lost it then (hazards 5). From every state ledger_settle() leads to GONE.
  *
  * Pure: no descriptor, no clock, no libevent. Every operation is O(1) in the number of holds and workers.
  */
@@ -71,7 +72,8 @@ struct hold {
 	bool enterprise; /* custom holds bid, unique_for or track */
 
 	bool in_transit; /* the worker's report for it is with the reporter: a later one is answered in its stead */
-	usec_t fail_first_usec; /* when the first FAIL for it was sent, 0 never: no repetition 10 s after (hazards 1) */
+	usec_t fail_first_usec; /* when the first FAIL for it was sent, 0 never, or refused: no repetition 10 s after
+				   (hazards 1) */
 
 	void *sink_data; /* the sink's; NULL: it knows nothing of this hold */
 

@@ -122,6 +122,7 @@ static void replay_report(struct replay *p, const struct record_report *r, size_
 	if (!h)
 		return;
 	h->found.have_report = !r->none;
+	h->found.have_sent = h->found.have_sent && !r->none;
 	h->found.report = *r;
 	h->report_at = (uint32_t)at;
 	h->report_bytes = (uint32_t)bytes;

@@ -35,7 +35,6 @@ struct dial {
 	struct dialer *dialer;
 	dial_callback callback;
 	void *userdata;
-	unsigned user_timeout_msec;
 
 	usec_t deadline_usec;
 	struct lookup *lookup;
@@ -54,7 +53,7 @@ static void dial_go_on(struct dial *d);
 
 /* ---- the connection */
 
-static void dial_set_options(int fd, unsigned user_timeout_msec)
+static void dial_set_options(int fd)
 {
 	const struct {
 		int level, option, value;
@@ -64,7 +63,7 @@ static void dial_set_options(int fd, unsigned user_timeout_msec)
 		{IPPROTO_TCP, TCP_KEEPIDLE, DIAL_IDLE_SEC},
 		{IPPROTO_TCP, TCP_KEEPINTVL, DIAL_KEEPALIVE_INTERVAL_SEC},
 		{IPPROTO_TCP, TCP_KEEPCNT, DIAL_KEEPALIVE_PROBES},
-		{IPPROTO_TCP, TCP_USER_TIMEOUT, (int)user_timeout_msec},
+		{IPPROTO_TCP, TCP_USER_TIMEOUT, DIAL_USER_TIMEOUT_MSEC},
 	};
 
 	/* None of them can fail on a TCP socket of a kernel that chargehand runs on, and a link without works too. */
@@ -161,7 +160,7 @@ static int dial_connect(struct dial *d, const struct evutil_addrinfo *a, usec_t 
 		d->fd = -EBADF;
 		return -errno;
 	}
-	dial_set_options(d->fd, d->user_timeout_msec);
+	dial_set_options(d->fd);
 
 	if (connect(d->fd, a->ai_addr, (socklen_t)a->ai_addrlen) < 0 && errno != EINPROGRESS) {
 		r = -errno;
@@ -225,8 +224,7 @@ static void dial_on_lookup(struct evutil_addrinfo *addresses, int error, const c
 	dial_go_on(d);
 }
 
-int dial_start(struct dialer *dialer, unsigned user_timeout_msec, dial_callback callback, void *userdata,
-	       struct dial **ret)
+int dial_start(struct dialer *dialer, dial_callback callback, void *userdata, struct dial **ret)
 {
 	struct evutil_addrinfo hints = {
 		.ai_family = AF_UNSPEC,
@@ -242,7 +240,6 @@ int dial_start(struct dialer *dialer, unsigned user_timeout_msec, dial_callback 
 	d->dialer = dialer;
 	d->callback = callback;
 	d->userdata = userdata;
-	d->user_timeout_msec = user_timeout_msec;
 	d->fd = -EBADF;
 	d->deadline_usec = usec_add(clock_now_usec(), DIAL_TIMEOUT_SEC * USEC_PER_SEC);
 	(void)evtimer_assign(&d->timer, dialer->base, dial_on_timer, d);

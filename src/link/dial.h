@@ -16,9 +16,10 @@
 #define DIAL_TIMEOUT_SEC 5
 
 /* A connection that the other machine no longer answers on is given up after this long, idle (keepalive) or with bytes
- * on their way (TCP_USER_TIMEOUT, tcp(7)); so a link that is neither ready nor lost does not exist for longer. */
+ * on their way (TCP_USER_TIMEOUT, tcp(7)); so a link that is neither ready nor lost does not exist for longer. A FAIL
+ * that was on its way may be repeated for ten seconds, so most of them must be left (hazards 1, 16). */
 #define DIAL_IDLE_SEC 15
-#define DIAL_USER_TIMEOUT_MSEC 10000
+#define DIAL_USER_TIMEOUT_MSEC 4000
 
 struct dialer;
 struct dial;
@@ -34,8 +35,7 @@ void dialer_set_resolv_conf(struct dialer *d, const char *path); /* borrowed; fo
  * -errno and a static text that needs no errno beside it; never after dial_cancel(). The dial frees itself before the
  * callback. */
 typedef void (*dial_callback)(int fd, const char *what, void *userdata);
-int dial_start(struct dialer *d, unsigned user_timeout_msec, dial_callback callback, void *userdata,
-	       struct dial **ret) _must_check_;
+int dial_start(struct dialer *d, dial_callback callback, void *userdata, struct dial **ret) _must_check_;
 struct dial *dial_cancel(struct dial *d); /* returns NULL; accepts NULL */
 
 /* Waits for one's turn to hash: the callback comes in this call when nobody has hashed in this turn of the loop, else

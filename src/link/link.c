@@ -20,10 +20,10 @@ struct link {
 	STAILQ_HEAD(, link_request) requests;
 
 	enum link_state state;
-	unsigned user_timeout_msec;
 	uint8_t attempts; /* dials since the last answer of a server */
 	bool streaming;   /* parts of the present reply have been passed on */
 	bool active;      /* something moved since the command timer was armed */
+	bool doubtful;    /* the reply in `in` is an error that may be the server's last word */
 	bool *gone;       /* set when the link is closed or freed inside a callback */
 
 	struct dial *dial;
@@ -66,6 +66,7 @@ static void link_drop_input(struct link *l)
 {
 	free(TAKE_PTR(l->in));
 	l->in_bytes = l->in_size = 0;
+	l->doubtful = false;
 }
 
 /* The one writer of l->state. What is not legal in the new state is undone here. */
@@ -225,8 +226,42 @@ static bool link_reply_is_long(const struct link *l, size_t more_bytes)
 	       (r->kind == '$' && r->header_done && r->body_bytes > LINK_WHOLE_BYTES - r->header_bytes - 2);
 }
 
+/* Any error that is followed by the end of the connection tells of the server's end, and nothing about the command
+ * (hazards 5). So one in words that are not known to be about the command waits a moment, if nothing is behind it. */
+static bool link_doubts(const struct link *l)
+{
+	return l->resp.done && l->resp.kind == '-' && resp_error_class(&l->resp) == RESP_ERROR_STORAGE && !l->streaming;
+}
+
+static void link_lose_doubtful(struct link *l, const char *why)
+{
+	char text[RESP_HEAD_MAX];
+
+	memcpy(text, l->resp.head, sizeof text);
+	link_drop_input(l);
+	resp_reset(&l->resp);
+	link_lose(l, text[0] ? text : why);
+}
+
+/* It was no last word. False: the link is gone. */
+static bool link_believe(struct link *l)
+{
+	_cleanup_free_ char *in = TAKE_PTR(l->in);
+	size_t in_bytes = l->in_bytes;
+	bool gone = false;
+
+	link_drop_input(l);
+	l->gone = &gone;
+	link_deliver(l, in, in_bytes);
+	if (gone)
+		return false;
+	l->gone = NULL;
+	resp_reset(&l->resp);
+	return true;
+}
+
 /* Bytes of one reply: all that is left of it, or all that there is. */
-static void link_on_reply_bytes(struct link *l, const char *p, size_t bytes)
+static void link_on_reply_bytes(struct link *l, const char *p, size_t bytes, bool last)
 {
 	const struct resp *r = &l->resp;
 
@@ -239,6 +274,11 @@ static void link_on_reply_bytes(struct link *l, const char *p, size_t bytes)
 	if (STAILQ_EMPTY(&l->requests)) {
 		if (r->done)
 			link_lose(l, r->kind == '-' ? r->head : "the server sent a reply to nothing");
+		return;
+	}
+	if (last && link_doubts(l) && link_keep_input(l, p, bytes) == 0) {
+		l->doubtful = true;
+		link_set_timer(l, LINK_DOUBT_USEC);
 		return;
 	}
 	if (!l->streaming && l->in_bytes == 0 && (r->done || link_reply_is_long(l, bytes))) {
@@ -276,10 +316,17 @@ static void link_on_readable(struct stream *s)
 	if (n == -EAGAIN)
 		return;
 	if (n <= 0) {
-		link_lose(l, n == 0 ? "closed by the server" : strerror((int)-n));
+		const char *why = n == 0 ? "closed by the server" : strerror((int)-n);
+
+		if (l->doubtful)
+			link_lose_doubtful(l, why);
+		else
+			link_lose(l, why);
 		return;
 	}
 
+	if (l->doubtful && !link_believe(l))
+		return;
 	l->active = true;
 	l->gone = &gone;
 	while (n > 0) {
@@ -290,12 +337,12 @@ static void link_on_readable(struct stream *s)
 			return;
 		}
 		if (l->state == LINK_READY)
-			link_on_reply_bytes(l, p, used);
+			link_on_reply_bytes(l, p, used, used == (size_t)n);
 		else if (l->resp.done)
 			link_on_greeting(l);
 		if (gone)
 			return;
-		if (l->resp.done)
+		if (l->resp.done && !l->doubtful)
 			resp_reset(&l->resp);
 		p += used;
 		n -= (ssize_t)used;
@@ -344,7 +391,7 @@ static void link_on_dialled(int fd, const char *what, void *userdata)
 static void link_start_dial(struct link *l)
 {
 	link_set_state(l, LINK_DIALLING);
-	int r = dial_start(l->dialer, l->user_timeout_msec, link_on_dialled, l, &l->dial);
+	int r = dial_start(l->dialer, link_on_dialled, l, &l->dial);
 	if (r < 0) {
 		/* Out of descriptors or memory: like a refusal, but told from the loop. */
 		log_debug("Cannot dial: %s", strerror(-r));
@@ -363,8 +410,14 @@ static void link_on_timer(_unused_ evutil_socket_t fd, _unused_ short events, vo
 		link_start_dial(l);
 		return;
 	case LINK_READY: {
-		const struct link_request *first = STAILQ_FIRST(&l->requests);
+		const struct link_request *first;
 
+		if (l->doubtful) {
+			if (!link_believe(l))
+				return;
+			l->active = true;
+		}
+		first = STAILQ_FIRST(&l->requests);
 		if (!first)
 			link_drop_timer(l);
 		else if (first->patient || l->active) {
@@ -398,7 +451,6 @@ int link_new(struct dialer *dialer, const struct link_ops *ops, void *owner, str
 	l->dialer = dialer;
 	l->ops = ops;
 	l->owner = owner;
-	l->user_timeout_msec = DIAL_USER_TIMEOUT_MSEC;
 	l->turn.callback = link_hash;
 	STAILQ_INIT(&l->requests);
 	stream_init(&l->stream);
@@ -430,11 +482,6 @@ void link_dial(struct link *l)
 {
 	if (l->state == LINK_IDLE)
 		link_start_dial(l);
-}
-
-void link_set_user_timeout(struct link *l, unsigned msec)
-{
-	l->user_timeout_msec = msec;
 }
 
 void link_set_hello(struct link *l, const struct hello *hello)

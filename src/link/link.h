@@ -50,6 +50,9 @@ enum link_state {
 };
 const char *link_state_to_string(enum link_state state);
 
+/* How long an -ERR that may be the server's last word is held back: its end follows at once. */
+#define LINK_DOUBT_USEC (100 * USEC_PER_MSEC)
+
 struct link;
 
 /* Embedded in the owner's own request. `patient` requests (FETCH) have no time limit (hazards 8). */
@@ -84,9 +87,8 @@ struct link *link_free(struct link *l); /* closes; returns NULL; accepts NULL; t
 void *link_owner(const struct link *l);
 void link_set_owner(struct link *l, const struct link_ops *ops, void *owner);
 
-/* Starts dialling; a failure is told by on_lost later. reset_on_close and a short user timeout are for the reporter. */
+/* Starts dialling; a failure is told by on_lost later. */
 void link_dial(struct link *l);
-void link_set_user_timeout(struct link *l, unsigned msec);
 
 /* The HELLO to use, borrowed: it must outlive the link or the next call. A link that waits for it goes on. */
 void link_set_hello(struct link *l, const struct hello *hello);

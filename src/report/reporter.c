@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "faktory/fail.h"
 #include "faktory/handshake.h"
+#include "faktory/jid.h"
 #include "link/link.h"
 #include "report/verdict.h"
 #include <assert.h>
@@ -31,8 +32,8 @@
 #define RECALL_AFTER_USEC (4 * USEC_PER_SEC)
 static_assert(RECALL_AFTER_USEC < LEDGER_FAIL_MARGIN_USEC, "a FAIL is recalled before its lease can end");
 
-/* Bytes that the other machine does not acknowledge for so long are given up by the kernel (hazards 16). */
-#define REPORTER_USER_TIMEOUT_MSEC 4000
+/* With so much in hand no more is asked for: while the server is away, memory must not grow with what workers say. */
+#define ROOM_BYTES ((size_t)16 << 20)
 
 /* An ACK that met a storage error is repeated so often. */
 #define REST_USEC USEC_PER_SEC
@@ -71,6 +72,7 @@ struct reporter {
 
 	struct report_list waiting, flying, resting, late;
 	size_t n_reports, n_flying, n_fails_flying;
+	size_t n_bytes; /* of all reports */
 
 	struct event turn_event; /* the end of this turn of the loop */
 	struct event rest_timer;
@@ -85,6 +87,7 @@ const char *report_outcome_to_string(enum report_outcome outcome)
 {
 	static const char *const names[] = {
 		[REPORT_SETTLED] = "settled", [REPORT_NOT_FOUND] = "not found", [REPORT_TOO_LATE] = "too late",
+		[REPORT_OVERTAKEN] = "overtaken",
 		[REPORT_REFUSED] = "refused", [REPORT_HALF_DONE] = "half done",
 	};
 	static_assert(ARRAY_SIZE(names) == _REPORT_OUTCOME_MAX, "each outcome has a name");
@@ -102,10 +105,18 @@ static bool kind_is_workers(enum report_kind kind)
 	return kind == REPORT_WORKER_ACK || kind == REPORT_WORKER_FAIL;
 }
 
+/* Rule 4: keyed by jid alone on the server, it would end the newer hold's reservation. */
+static bool report_is_overtaken(const struct report *p)
+{
+	return p->hold->state != HOLD_GONE && !hold_is_newest(p->hold);
+}
+
 /* Rule 1. ACKs and returns have no such moment: rule 2. */
 static bool report_is_late(const struct report *p, usec_t now)
 {
-	return kind_is_fail(p->kind) && now > hold_fail_until_usec(p->hold);
+	if (kind_is_fail(p->kind) && now > hold_fail_until_usec(p->hold))
+		return true;
+	return p->kind != REPORT_RETURN && report_is_overtaken(p);
 }
 
 static void report_free(struct report *p)
@@ -121,6 +132,7 @@ static void reporter_finish(struct reporter *r, struct report *p, enum report_ou
 	struct holder *holder = p->hold->holder;
 
 	r->n_reports--;
+	r->n_bytes -= sizeof(*p) + p->line_bytes;
 
 	/* It may have ended in another way meanwhile, and its holder with it: then there is nobody to tell. */
 	if (p->hold->state != HOLD_GONE) {
@@ -139,7 +151,7 @@ static void reporter_finish_late(struct reporter *r)
 
 	while ((p = TAILQ_FIRST(&r->late))) {
 		TAILQ_REMOVE(&r->late, p, next);
-		reporter_finish(r, p, REPORT_TOO_LATE, "");
+		reporter_finish(r, p, report_is_overtaken(p) ? REPORT_OVERTAKEN : REPORT_TOO_LATE, "");
 	}
 }
 
@@ -214,12 +226,23 @@ static void out_flush(struct reporter *r, struct out *out)
 	out->n = 0;
 }
 
+/* The ACK of a return. Whatever it says, it is not repeated: the job is in its queue by now, perhaps with somebody. */
+static void reporter_on_returned(struct report *p)
+{
+	p->ack_answered = true;
+	log_debug("%s: the ACK of its return is answered", p->hold->jid);
+	if (p->hold->state != HOLD_GONE)
+		ledger_mark_ack_answered(p->hold);
+}
+
 /* The link learns of the requests first and gets their bytes together afterwards: the order is the same. */
 static void reporter_send_one(struct reporter *r, struct report *p, usec_t now, struct out *out)
 {
 	const char *bytes = p->line;
 	size_t n = p->line_bytes;
 
+	if (p->kind == REPORT_RETURN && !p->ack_answered && report_is_overtaken(p))
+		reporter_on_returned(p);
 	if (p->kind == REPORT_RETURN && p->ack_answered) {
 		bytes += p->ack_bytes;
 		n -= p->ack_bytes;
@@ -384,6 +407,31 @@ static void reporter_on_ready(struct link *l)
 
 /* ---- answers */
 
+/* A FAIL that was half done: the server has forgotten the reservation, and at the end of its lease drops the job. Where
+ * the job is at hand, it is pushed again; the ACK before it changes nothing any more. */
+static bool reporter_push_again(struct reporter *r, struct report *p, const char *text)
+{
+	char jid[JID_SHOW_MAX], *line;
+	struct hold *h = p->hold;
+	size_t bytes, ack_bytes;
+
+	if (p->kind != REPORT_FAIL || h->state != HOLD_FAILING || !h->body ||
+	    return_write(h->jid, h->jid_bytes, h->body, h->body_bytes, &line, &bytes, &ack_bytes) < 0)
+		return false;
+	log_error("%s: job %s: the server failed in the middle of its FAIL (%s); its body is at hand, and is pushed again",
+		  h->holder->name, jid_show(jid, h->jid, h->jid_bytes), text);
+	ledger_set_state(h, HOLD_RETURNING);
+	ledger_report(h, REPORT_RETURN, line, bytes, ack_bytes);
+	r->n_bytes += bytes - p->line_bytes;
+	free(p->line);
+	p->kind = REPORT_RETURN;
+	p->line = line;
+	p->line_bytes = bytes;
+	p->ack_bytes = ack_bytes;
+	reporter_rest(r, p);
+	return true;
+}
+
 static void reporter_on_verdict(struct reporter *r, struct report *p, enum verdict v, const char *text)
 {
 	static const enum report_outcome outcomes[] = {
@@ -397,20 +445,11 @@ static void reporter_on_verdict(struct reporter *r, struct report *p, enum verdi
 	if (v == VERDICT_AGAIN) {
 		log_debug("%s of %s will be repeated: %s", report_kind_to_string(p->kind), p->hold->jid, text);
 		reporter_rest(r, p);
-	} else {
+	} else if (v != VERDICT_HALF_DONE || !reporter_push_again(r, p, text)) {
 		reporter_finish(r, p, outcomes[v], text);
 	}
 	if (!TAILQ_EMPTY(&r->waiting))
 		event_active(&r->turn_event, EV_TIMEOUT, 0);
-}
-
-/* The ACK of a return. Whatever it says, it is not repeated: the job is in its queue by now, perhaps with somebody. */
-static void reporter_on_returned(struct report *p)
-{
-	p->ack_answered = true;
-	log_debug("%s: the ACK of its return is answered", p->hold->jid);
-	if (p->hold->state != HOLD_GONE)
-		ledger_mark_ack_answered(p->hold);
 }
 
 static void reporter_on_reply(struct link *l, struct link_request *request, const struct link_reply *reply)
@@ -474,6 +513,7 @@ int reporter_send(struct reporter *r, struct hold *hold, enum report_kind kind, 
 
 	TAILQ_INSERT_TAIL(&r->waiting, p, next);
 	r->n_reports++;
+	r->n_bytes += sizeof(*p) + line_bytes;
 	event_active(&r->turn_event, EV_TIMEOUT, 0);
 	return 0;
 }
@@ -486,19 +526,25 @@ void reporter_flush(struct reporter *r)
 		event_active(&r->turn_event, EV_TIMEOUT, 0);
 }
 
-void reporter_beat(struct reporter *r, const char *wid)
+bool reporter_beat(struct reporter *r, const char *wid)
 {
 	_cleanup_free_ char *line = NULL;
 	struct part *part;
 	size_t n;
 
 	if (!link_is_ready(r->link) || link_is_full(r->link) || beat_write(wid, &line, &n) < 0)
-		return;
+		return false;
 	part = calloc(1, sizeof(*part));
 	if (!part)
-		return;
+		return false;
 	part->kind = PART_BEAT;
 	link_send(r->link, &part->request, clock_now_usec(), line, n);
+	return true;
+}
+
+bool reporter_has_room(const struct reporter *r)
+{
+	return r->n_bytes < ROOM_BYTES;
 }
 
 size_t reporter_n_waiting(const struct reporter *r)
@@ -552,7 +598,6 @@ int reporter_new(struct dialer *dialer, struct ledger *ledger, reporter_callback
 		reporter_free(r);
 		return -ENOMEM;
 	}
-	link_set_user_timeout(r->link, REPORTER_USER_TIMEOUT_MSEC);
 	link_set_hello(r->link, &r->hello);
 	link_dial(r->link);
 	*ret = r;

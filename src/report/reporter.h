@@ -9,7 +9,8 @@
  *   2. An ACK is repeated for as long as it takes. ACK and PUSHB of a stray are repeated as a pair until the ACK is
  *      answered, then PUSHB alone: so that at worst a job runs twice, and none is lost.
  *   3. A link with an unanswered FAIL is closed with RST before anything is sent again.
- *   4. A hold leaves the ledger when the server has answered.
+ *   4. Nothing is said of a job while a newer hold of it is known (hazards 6); of a return only the PUSHB is left.
+ *   5. A hold leaves the ledger when the server has answered.
  */
 #ifndef CHARGEHAND_REPORT_REPORTER_H
 #define CHARGEHAND_REPORT_REPORTER_H
@@ -26,8 +27,10 @@ enum report_outcome {
 	REPORT_SETTLED,   /* +OK */
 	REPORT_NOT_FOUND, /* FAIL: the server no longer knows it; settled all the same */
 	REPORT_TOO_LATE,  /* not sent, or not sent again: left to the end of the lease */
+	REPORT_OVERTAKEN, /* the same: one of our workers has the job anew, and it would be said of that run */
 	REPORT_REFUSED,   /* an -ERR that sending again would not cure */
-	REPORT_HALF_DONE, /* FAIL met a storage error: the job will vanish at the end of its lease (faktory-live N3) */
+	REPORT_HALF_DONE, /* FAIL met a storage error, and the job's body is not at hand to push it again: the job will
+			     vanish at the end of its lease (faktory-live N3) */
 	_REPORT_OUTCOME_MAX,
 };
 const char *report_outcome_to_string(enum report_outcome outcome);
@@ -51,11 +54,14 @@ int reporter_send(struct reporter *r, struct hold *hold, enum report_kind kind, 
 		  size_t ack_bytes) _must_check_;
 void reporter_flush(struct reporter *r);
 
-/* BEAT {"wid":…}; forgotten when the link is down. */
-void reporter_beat(struct reporter *r, const char *wid);
+/* BEAT {"wid":…}. False: not sent, for the link is down. */
+bool reporter_beat(struct reporter *r, const char *wid);
 
 /* Reports without an answer so far. */
 size_t reporter_n_waiting(const struct reporter *r);
 bool reporter_is_ready(const struct reporter *r);
+
+/* False: so much is waiting that what can wait elsewhere should. All is taken nevertheless. */
+bool reporter_has_room(const struct reporter *r);
 
 #endif

@@ -94,10 +94,16 @@ static void door_on_refused(void *worker, struct hold *hold)
 		undertaker_fail_one(w, hold);
 }
 
-static void door_on_silent(void *worker, const char *wid)
+static bool door_has_room(void *worker)
+{
+	const struct worker *w = worker;
+	return reporter_has_room(w->shop->reporter);
+}
+
+static bool door_on_silent(void *worker, const char *wid)
 {
 	struct worker *w = worker;
-	reporter_beat(w->shop->reporter, wid);
+	return reporter_beat(w->shop->reporter, wid);
 }
 
 static void door_on_change(void *worker)
@@ -112,6 +118,7 @@ const struct gateway_ops worker_gateway_ops = {
 	.on_report = door_on_report,
 	.on_stray = door_on_stray,
 	.on_refused = door_on_refused,
+	.has_room = door_has_room,
 	.on_silent = door_on_silent,
 	.on_change = door_on_change,
 };

@@ -71,6 +71,9 @@ static void supervisor_log_outcome(const char *worker, const struct hold *hold, 
 		log_warning("%s: job %s (%s): too late for its %s; the server takes it back at the end of its lease",
 			    worker, jid, job, what);
 		break;
+	case REPORT_OVERTAKEN:
+		log_info("%s: job %s (%s): in other hands since; nothing is said of it", worker, jid, job);
+		break;
 	case REPORT_REFUSED:
 		log_error("%s: job %s (%s): the server refuses its %s: %s", worker, jid, job, what, server_text);
 		break;

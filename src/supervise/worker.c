@@ -264,7 +264,8 @@ void worker_forward_signal(struct worker *w, int signal)
 void worker_report_answered(struct worker *w, struct hold *hold, enum report_outcome outcome)
 {
 	/* A FAIL that was sent again and is not known was executed the first time. */
-	listener_report_answered(w->listener, hold, outcome == REPORT_SETTLED || outcome == REPORT_NOT_FOUND);
+	listener_report_answered(w->listener, hold,
+				 outcome == REPORT_SETTLED || outcome == REPORT_NOT_FOUND || outcome == REPORT_OVERTAKEN);
 	if (hold->state == HOLD_HELD && w->state == WORKER_SETTLING)
 		undertaker_fail_one(w, hold);
 }

@@ -26,23 +26,31 @@ Commands of the control socket ({"cmd": ..., ...}; the answer is an object, {"er
   find {"jid"} -> {"set", "job"}   log {"since"} -> {"log": [...], "next"}
   conns: open connections, "phase": "hang" where a rule waits          kick {"conn" | "wid" | neither = all, "how"}
   say {"conn"... , "text"}: bytes nobody asked for          deaf {"conn"..., "on"}: stop hearing it
+  blackhole {"conn"..., "on"}: the kernel drops what comes there, unacknowledged, as if the network were cut;
+      with neither conn nor wid also what would open a connection
   refuse {"on"}: the port is closed        accept {"on": false}: connections stay in the backlog
   freeze {"on"}: nothing is greeted, carried out or answered
   quiet {"wid", "state": "quiet" | "terminate"}: as the button of the web page
-  tick {"what": "scan" | "reap" | "beats"}: now; "scan" takes retries and scheduled jobs not yet due with "all"
+  tick {"what": "scan" | "reap" | "beats"}: now; "scan" takes retries and scheduled jobs not yet due with "all", "reap"
+      stops with "hold" in the middle, between taking a reservation and failing its job, until {"cmd": "release"}
   set {option: value}              now -> {"ns": CLOCK_MONOTONIC}
 Log entries: {"n", "conn", "wid", "ns", "what": "open" | "command" | "close", ...}; a command has "verb", "line"
 (its first 4096 bytes), "size", and once answered "reply" (first 4096 bytes) and "reply_ns".
 """
 import asyncio
+import ctypes
 import itertools
 import json
+import socket
+import struct
 import time
 
 import gojson
 
 LINE_MAX = 4096
 LOG_MAX = 300000
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
+DROP_ALL = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # one instruction: return 0 (bpf(2))
 
 
 class Mischief:
@@ -255,6 +263,16 @@ class Control:
         for c in self._chosen(words):
             (c.can_read.clear if words.get("on", True) else c.can_read.set)()
 
+    def on_blackhole(self, words):
+        sockets = [c.sock for c in self._chosen(words)]
+        if "conn" not in words and "wid" not in words:
+            sockets.append(self.server.listener)
+        for sock in sockets:
+            if words.get("on", True):
+                sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(DROP_ALL)))
+            else:
+                sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+
     def on_refuse(self, words):
         on = words.get("on", True)
         if on and not self.refusing:
@@ -280,6 +298,9 @@ class Control:
                 members.update({number: (0, member) for number, (_, member) in members.items()})
             for name in names:
                 self.server.manager.requeue_due(name)
+        elif words["what"] == "reap" and words.get("hold"):
+            self.mischief.released.clear()
+            self.server.loop.create_task(self.server.manager.reap_with_a_pause(self.mischief.released.wait))
         elif words["what"] == "reap":
             return {"reaped": self.server.manager.reap()}
         else:

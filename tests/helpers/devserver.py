@@ -243,6 +243,8 @@ class Server:
                     self.mischief.command(c, verb, line)
                     return
                 await self.mischief.answer(c, verb, line, self.execute(c, verb, do, line))
+                if c.closed:
+                    return
                 if self.commands % 32 == 0:
                     await asyncio.sleep(0)  # nobody is starved by one who pipelines
         finally:
@@ -438,7 +440,7 @@ class Server:
         tasks = [self.loop.create_task(task) for task in (
             self.every(5 * o.scale, lambda: self.manager.requeue_due("scheduled"),
                        lambda: self.manager.requeue_due("retries")),
-            self.every(15 * o.lease_scale, self.manager.reap),
+            self.every(o.reap_every or 15 * o.lease_scale, self.manager.reap),
             self.every(o.beat_timeout / 4, self.reap_beats))]
         if o.control:
             control = await asyncio.start_unix_server(Control(self).serve, o.control, limit=1 << 26)
@@ -467,6 +469,7 @@ def main():
     p.add_argument("--password", default="")
     p.add_argument("--scale", type=float, default=1.0, help="leases, reaper, scans, retry delays: times this")
     p.add_argument("--lease-scale", type=float, help="leases and reaper only; default as --scale")
+    p.add_argument("--reap-every", type=float, metavar="S", help="default 15, scaled like leases")
     p.add_argument("--fetch-block", type=float, default=2.0, metavar="S")
     p.add_argument("--handshake", type=float, default=2.0, metavar="S")
     p.add_argument("--beat-timeout", type=float, default=60.0, metavar="S", help="checked each quarter of it")

@@ -291,18 +291,30 @@ class Manager:
             self.store.remove(name, number)
             self.enqueue(job)
 
+    def _take_due(self):
+        """Reservations that are over, taken out one after the other."""
+        for _, number, res in self.store.due("working", time.time_ns()):
+            self.store.remove("working", number)
+            yield res
+
+    def _expire(self, res):
+        try:
+            self.fail(res.job.jid, "ReservationExpired", "Faktory job reservation expired", [], reaped=True)
+            return 1
+        except Refused as e:
+            self.log(f"reaper: {e}")
+            return 0
+
     def reap(self):
         """Leases that are over. An entry that its jid's reservation no longer knows is dropped with a
         line in the log, and one jid held twice loses the newer reservation: so does the real server."""
-        reaped = 0
-        for _, number, res in self.store.due("working", time.time_ns()):
-            self.store.remove("working", number)
-            try:
-                self.fail(res.job.jid, "ReservationExpired", "Faktory job reservation expired", [], reaped=True)
-                reaped += 1
-            except Refused as e:
-                self.log(f"reaper: {e}")
-        return reaped
+        return sum(self._expire(res) for res in self._take_due())
+
+    async def reap_with_a_pause(self, pause):
+        """What else is executed between the two steps is the race in which the real server loses jobs."""
+        for res in self._take_due():
+            await pause()
+            self._expire(res)
 
     # --- MUTATE
 

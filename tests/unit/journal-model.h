@@ -74,6 +74,7 @@ static inline void step(struct model *m, struct journal *j)
 		break;
 	case 2:
 		journal_withdraw_report(j, job->entry);
+		job->sent = job->sent && !job->have_report; /* it was refused, and so not sent */
 		job->have_report = false;
 		break;
 	case 3:

@@ -39,7 +39,7 @@ static void start(const char *host, uint16_t port)
 	cr_assert_eq(dialer_new(base, &url, &dialer), 0);
 	dialer_set_resolv_conf(dialer, dns.resolv_conf);
 	in_start = true;
-	cr_assert_eq(dial_start(dialer, DIAL_USER_TIMEOUT_MSEC, on_dialled, &url, &dial), 0);
+	cr_assert_eq(dial_start(dialer, on_dialled, &url, &dial), 0);
 	in_start = false;
 }
 

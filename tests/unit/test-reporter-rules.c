@@ -138,6 +138,38 @@ Test(reporter, a_return_is_repeated_as_a_pair_until_its_ack_is_answered)
 	check_told(0, "jid-000001", REPORT_SETTLED, "");
 }
 
+/* ---- rule 4 */
+
+Test(reporter, nothing_is_said_of_a_job_of_which_a_newer_hold_is_known)
+{
+	server.answer = say_ok;
+	LOOP_UNTIL(base, reporter_is_ready(reporter));
+	struct hold *acked = add("jid-000001", 0), *failed = add("jid-000002", 0), *returned = add("jid-000003", 0);
+	(void)add("jid-000001", 0);
+	(void)add("jid-000002", 0);
+	(void)add("jid-000003", 0);
+	send_worker(acked, REPORT_WORKER_ACK);
+	send_fail(failed);
+	send_return(returned);
+	LOOP_UNTIL(base, n_told == 3);
+	check_told(0, "jid-000001", REPORT_OVERTAKEN, "");
+	check_told(1, "jid-000002", REPORT_OVERTAKEN, "");
+	check_told(2, "jid-000003", REPORT_SETTLED, "");
+	cr_assert_eq(server.n_lines, 1);
+	cr_assert(line_is(0, "PUSHB", "jid-000003")); /* or the job would be lost; the ACK would be that of the newer one */
+}
+
+Test(reporter, of_two_holds_of_one_job_the_newer_one_is_failed)
+{
+	server.answer = say_ok;
+	LOOP_UNTIL(base, reporter_is_ready(reporter));
+	struct hold *older = add("jid-000001", 0), *newer = add("jid-000001", 0);
+	send_fail(newer);
+	send_fail(older);
+	LOOP_UNTIL(base, n_told == 2);
+	cr_assert_eq(server.n_lines, 1);
+}
+
 Test(reporter, what_pushb_could_not_store_is_repeated_or_told)
 {
 	static const char storage[] = "{\"jid-000001\":\"OOM command not allowed when used memory > 'maxmemory'.\"}";

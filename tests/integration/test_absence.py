@@ -1,0 +1,601 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""P8, the server's absence is survived: it is silent, half there, full, refuses the password, or has gone. Workers are
+answered in time, and what they said reaches the server as what it was, once, in order.
+
+  hazards 1, 3   reports without an answer: the first one counts, +OK in time      Silent, Order, HalfOpen
+  hazards 5, 15  an -ERR is four things                                            Errors
+  hazards 13     BEAT in the stead of a silent wid                                 Beats
+  hazards 16     a connection that nobody answers on ends                          HalfOpen
+  hazards 23     many sessions at once                                             Gone
+"""
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
+import scripted
+import servers
+import tap
+from chargehand import Chargehand
+from faktory_client import ServerError, make_job, new_jid
+from hasty import Hasty
+from servers import wait_until
+
+IN_TIME = 3.0  # a worker's library waits for 5 s at least; this leaves some of them to a busy machine
+
+
+class Case(unittest.TestCase):
+    kind = "dev"
+    maxDiff = 1000
+
+    def setUp(self):
+        if self.kind == "real":
+            servers.need_real()
+        self.queue = f"q{new_jid()}"
+
+    def begin(self, *options, url=None, env=None, **server):
+        self.s = servers.make(self.kind, **server)
+        self.addCleanup(self.s.close)
+        self.c = Chargehand(self.s, url=url, env=env, options=["--restart", "never", *options])
+        self.addCleanup(self.c.close)
+        self.session = self.c.session(wid=f"w{new_jid()}")
+
+    def held(self, n=1, session=None, **more):
+        jids = [self.s.push(queue=self.queue, **more) for _ in range(n)]
+        self.assertEqual([(session or self.session).fetch(self.queue)["jid"] for _ in jids], jids)
+        return jids
+
+    def in_time(self, action, limit=IN_TIME):
+        begun = time.monotonic()
+        result = action()
+        self.assertLess(time.monotonic() - begun, limit)
+        return result
+
+    def fail_ok(self, jid, message, session=None):
+        """A FAIL that is answered +OK."""
+        (session or self.session).fail(jid, message=message)
+
+    def kill_worker(self, *sessions):
+        for session in sessions:
+            session.close()
+        os.kill(self.c.worker_pid(), signal.SIGKILL)
+
+    def check_failed(self, jid, message):
+        failure = self.s.wait_jid(jid, "retries")["failure"]
+        self.assertEqual((failure["message"], failure.get("retry_count", 0)), (message, 0))
+
+    def check_gone(self, *jids):
+        for jid in jids:
+            self.s.wait_jid(jid, None)
+
+
+class Silent(Case):
+    """The server's process has stopped: the kernel still takes what is sent to it, and nobody answers."""
+
+    def setUp(self):
+        super().setUp()
+        self.begin()
+        self.session.beat()  # its link is ready
+        self.addCleanup(self.s.resume)
+
+    def test_everything_is_answered_in_time(self):
+        """All at once: a server that stands still for 5 s fails its own commands."""
+        acked, failed, later = self.held(3)
+        others = [self.c.session(wid=self.session.wid) for _ in range(3)]
+        for session in others:
+            session.beat()
+        self.s.pause()
+        begun = time.monotonic()
+        self.session.send('ACK {"jid":"%s"}' % acked)
+        others[0].send('FAIL {"jid":"%s","message":"in its own words"}' % failed)
+        others[1].send('BEAT {"wid":"%s"}' % self.session.wid)
+        others[2].send(f"FETCH {self.queue}")
+        fresh = self.c.session(wid=new_jid())
+        fresh.send('BEAT {"wid":"%s"}' % fresh.wid)
+        replies = [s.reply() for s in (self.session, *others[:2], fresh, others[2])]
+        took = time.monotonic() - begun
+        self.s.resume()
+        self.assertEqual(replies, ["OK"] * 4 + [None])
+        self.assertLess(took, 3.5 + 1)
+        self.check_gone(acked)
+        self.check_failed(failed, "in its own words")
+        self.assertEqual(wait_until(lambda: fresh.ack(later)), "OK")
+        self.check_gone(later)
+        self.assertEqual(self.s.counts()["failures"], 1)
+
+    def test_reports_and_a_fetch_in_one_write(self):
+        jids = self.held(5)
+        self.s.pause()
+        lines = "".join('ACK {"jid":"%s"}\r\n' % jid for jid in jids) + f"FETCH {self.queue}\r\n"
+        self.session.send_raw(lines.encode())
+        self.assertEqual([self.session.reply(timeout=4) for _ in range(6)], ["OK"] * 5 + [None])
+        self.s.resume()
+        self.check_gone(*jids)
+        again = self.s.push(queue=self.queue)
+        self.assertEqual(wait_until(lambda: self.session.fetch(self.queue))["jid"], again)
+
+    def test_a_death_meanwhile(self):
+        done, held = self.held(2)
+        self.s.pause()
+        self.session.send('ACK {"jid":"%s"}' % done)
+        self.kill_worker(self.session)
+        self.c.wait_log("1 job is FAILed")
+        self.s.resume()
+        self.check_gone(done)
+        self.assertEqual(self.s.wait_jid(held, "retries")["failure"]["errtype"], "WorkerSignaled")
+        self.assertEqual(self.c.wait(), 137)
+        self.assertEqual(self.s.counts()["failures"], 1)
+
+    def test_what_only_the_server_can_answer_waits_for_it(self):
+        self.s.pause()
+        self.session.send('ACK {"jid":"not-in-our-ledger"}')
+        self.session.send("INFO")
+        self.assertFalse(self.session.eof(timeout=3))
+        self.s.resume()
+        self.assertEqual(self.session.reply(), "OK")
+        self.assertIn(b"faktory", self.session.reply())
+
+
+class Order(Case):
+    """Several reports for one job: the first one counts (hazards 3)."""
+
+    def setUp(self):
+        super().setUp()
+        self.begin()
+        self.other = self.c.session(wid=self.session.wid)
+
+    def test_a_fail_does_not_overtake_an_ack(self):
+        """As a library does that has waited for its ACK's answer for too long."""
+        jid, = self.held()
+        self.s.rule("late", verb="ACK", before=True, seconds=4)
+        self.session.send('ACK {"jid":"%s"}' % jid)
+        wait_until(lambda: [c for c in self.s.conns() if c["phase"] == "run"], what="the ACK is at the server")
+        self.fail_ok(jid, "not so", self.other)
+        self.assertEqual(self.session.reply(), "OK")
+        self.check_gone(jid)
+        self.assertEqual(self.s.log(verb="FAIL"), [])
+
+    def test_a_long_fail_neither(self):
+        jid, = self.held()
+        self.s.rule("late", verb="ACK", before=True, seconds=4)
+        self.session.send('ACK {"jid":"%s"}' % jid)
+        wait_until(lambda: [c for c in self.s.conns() if c["phase"] == "run"], what="the ACK is at the server")
+        with self.assertRaises(ServerError):
+            self.other.fail(jid, backtrace=["x" * 1000] * 200)
+        self.assertEqual(self.session.reply(), "OK")
+        self.check_gone(jid)
+        self.assertEqual(self.s.counts()["failures"], 0)
+
+    def test_on_one_session_the_server_answers_both(self):
+        jid, = self.held()
+        self.s.rule("late", verb="ACK", before=True, seconds=0.3)
+        self.session.send_raw(b'ACK {"jid":"%s"}\r\nFAIL {"jid":"%s"}\r\n' % (jid.encode(), jid.encode()))
+        self.assertEqual(self.session.reply(), "OK")
+        with self.assertRaisesRegex(ServerError, "Job not found"):
+            self.session.reply()
+
+    def test_three_links_after_a_loss(self):
+        """ACK, ACK on another connection, FAIL on a third: the server is back in the middle of it."""
+        jid, = self.held()
+        third = self.c.session(wid=self.session.wid)
+        self.s.control("freeze")
+        self.session.send('ACK {"jid":"%s"}' % jid)
+        self.session.beat()
+        self.s.control("kick")
+        self.other.send('ACK {"jid":"%s"}' % jid)
+        third.send('FAIL {"jid":"%s"}' % jid)
+        for session in (self.session, self.other, third):
+            self.assertEqual(session.reply(), "OK")
+        self.s.control("freeze", on=False)
+        self.check_gone(jid)
+        self.assertEqual(self.s.log(verb="FAIL"), [])
+
+    def test_what_was_said_in_its_absence_comes_in_order(self):
+        jids = self.held(30)
+        self.s.stop()
+        for n, jid in enumerate(jids):
+            session = (self.session, self.other)[n % 2]
+            session.send('%s {"jid":"%s"}' % ("FAIL" if n % 3 == 0 else "ACK", jid))
+            if n % 2:
+                self.assertEqual([self.session.reply(), self.other.reply()], ["OK", "OK"])
+        self.s.start()
+        wait_until(lambda: len(self.s.log(what="command", verb="ACK")) + len(self.s.log(verb="FAIL")) == 30, 20)
+        said = [(e["verb"], json.loads(e["line"].partition(" ")[2])["jid"]) for e in self.s.log(what="command")
+                if e["verb"] in ("ACK", "FAIL")]
+        self.assertEqual(said, [("ACK" if n % 3 else "FAIL", jid) for n, jid in enumerate(jids)])
+
+
+class HalfOpen(Case):
+    """The network is cut: no packet comes, and none says so."""
+
+    def setUp(self):
+        super().setUp()
+        self.begin()
+
+    def cut(self, **which):
+        self.s.control("blackhole", **which)
+
+    def reporter(self):
+        return [c["conn"] for c in self.s.conns() if c["pid"] == self.c.pid][0]
+
+    def test_a_workers_own_fail_is_repeated_in_time(self):
+        jid, = self.held()
+        self.cut(wid=self.session.wid)
+        self.in_time(lambda: self.fail_ok(jid, "in its own words"))
+        self.check_failed(jid, "in its own words")
+        self.assertEqual(self.session.beat(), "OK")
+
+    def test_an_ack(self):
+        jid, = self.held()
+        self.cut(wid=self.session.wid)
+        self.assertEqual(self.in_time(lambda: self.session.ack(jid)), "OK")
+        self.check_gone(jid)
+
+    def test_the_reporters_link(self):
+        jid, = self.held()
+        self.cut(conn=self.reporter())
+        self.kill_worker(self.session)
+        self.assertEqual(self.s.wait_jid(jid, "retries")["failure"]["errtype"], "WorkerSignaled")
+
+    def test_everything_for_some_seconds(self):
+        acked, failed = self.held(2)
+        self.cut()
+        self.assertEqual(self.in_time(lambda: self.session.ack(acked)), "OK")
+        self.in_time(lambda: self.fail_ok(failed, "in its own words"))
+        self.c.wait_log("Link lost in state ready", 12)
+        self.cut(on=False)
+        self.check_gone(acked)
+        self.check_failed(failed, "in its own words")
+
+    def test_a_fetch_that_is_never_answered(self):
+        """No timer ends its link, but the kernel does when the other machine does not answer."""
+        self.session.send(f"FETCH {self.queue}")
+        wait_until(lambda: self.s.control("state")["fetching"] == 1, what="the FETCH is at the server")
+        self.cut(wid=self.session.wid)
+        mark = len(re.findall("Link lost in state ready", self.c.log()))
+        self.s.control("freeze")  # an answer would be an answer: packets go the other way
+        self.assertIsNone(self.in_time(self.session.reply, 5))
+        self.c.wait_log("Link lost in state ready", 40, mark + 1)
+        self.s.control("freeze", on=False)
+        self.assertEqual(self.c.stop(), 0)
+
+
+class Errors(Case):
+    def setUp(self):
+        super().setUp()
+        self.begin()
+
+    def test_a_fail_that_was_half_done_is_named(self):
+        """N3: the server has forgotten the reservation, and will lose the job."""
+        jid, = self.held()
+        self.s.rule("half", verb="FAIL")
+        with self.assertRaisesRegex(ServerError, "NOREPLICAS"):
+            self.session.fail(jid)
+        self.c.wait_log(f"could not store the failure of job {jid} .*vanish")
+        self.kill_worker(self.session)
+        self.assertEqual(self.c.wait(), 137)
+        self.assertEqual(len(self.s.log(verb="FAIL")), 1)
+
+    def test_chargehands_own_likewise(self):
+        jid, = self.held()
+        self.s.rule("half", verb="FAIL")
+        self.kill_worker(self.session)
+        self.c.wait_log(f"job {jid} .*will lose the job: ERR NOREPLICAS")
+        self.assertEqual(self.c.wait(), 137)
+        self.assertEqual(len(self.s.log(verb="FAIL")), 1)
+
+    def test_a_stray_that_was_half_done_is_pushed_again(self):
+        """Its body is at hand."""
+        self.session.send(f"FETCH {self.queue}")
+        wait_until(lambda: self.s.control("state")["fetching"] == 1, what="the FETCH is at the server")
+        self.session.close()
+        self.s.rule("half", verb="FAIL")
+        jid = self.s.push(queue=self.queue, custom={"track": 1}, args=[1, 2])
+        self.c.wait_log(f"job {jid}: .*pushed again")
+        self.assertEqual(self.s.wait_jid(jid, "queued")["args"], [1, 2])
+
+    def check_again(self, verb, report, **rule):
+        jids = self.held(12)
+        self.s.rule("error", verb=verb, skip=5, close=True, **rule)
+        self.session.send_raw("".join('%s {"jid":"%s"}\r\n' % (verb, jid) for jid in jids).encode())
+        self.assertEqual([self.session.reply() for _ in jids], ["OK"] * 12)
+        if verb == "ACK":
+            self.check_gone(*jids)
+            self.assertEqual(self.s.counts()["failures"], 0)
+        else:
+            for jid in jids:
+                self.s.wait_jid(jid, "retries")
+        said = [json.loads(e["line"].partition(" ")[2])["jid"] for e in self.s.log(verb=verb)]
+        self.assertEqual(said, jids[:6] + jids[5:])  # one was not executed; the rest in order
+        self.assertEqual(self.session.beat(), "OK")
+
+    def test_shutdown_in_the_middle_of_acks(self):
+        self.check_again("ACK", None, text="shutdown in progress")
+
+    def test_shutdown_in_the_middle_of_fails(self):
+        self.check_again("FAIL", None, text="shutdown in progress")
+
+    def test_any_error_that_is_the_last_word(self):
+        """Followed by the end of the connection it says nothing about the command."""
+        self.check_again("FAIL", None, text="read unix: connection reset by peer")
+        self.assertNotIn("vanish", self.c.log())
+
+    def test_the_last_word_to_a_fetch_is_no_reason_to_end(self):
+        for text in ("redis: client is closed", "EOF"):
+            self.s.rule("error", verb="FETCH", text=text, close=True)
+            self.assertIsNone(self.session.fetch(self.queue))
+
+    def test_an_error_that_is_not_passes(self):
+        self.s.rule("error", verb="FETCH", text="whatever")
+        with self.assertRaisesRegex(ServerError, "^ERR whatever$"):
+            self.session.fetch(self.queue)
+        self.s.rule("error", verb="INFO", text="whatever")
+        self.session.send_raw(b"INFO\r\nINFO\r\n")
+        with self.assertRaisesRegex(ServerError, "^ERR whatever$"):
+            self.session.reply()
+        self.assertIn(b"faktory", self.session.reply())
+
+
+class Full(Case):
+    """A connection too many is told so after its HELLO, unasked."""
+
+    def test_one_connection_too_many(self):
+        self.begin(max_connections=3)
+        self.s.counts()  # and the tests' own connection is open
+        jid, other_jid = self.held(2)
+        other = self.c.session(wid=new_jid())
+        self.assertEqual(other.ack(jid), "OK")
+        self.check_gone(jid)
+        self.fail_ok(other_jid, "in its own words", other)
+        self.check_failed(other_jid, "in its own words")
+        self.assertIsNone(other.fetch(self.queue))
+        self.assertEqual(other.beat(), "OK")
+        self.session.close()
+        again = self.s.push(queue=self.queue)
+        self.assertEqual(wait_until(lambda: other.fetch(self.queue), 15)["jid"], again)
+
+
+class Gone(Case):
+    def test_other_verbs_end_the_session(self):
+        self.begin()
+        self.s.stop()
+        for line in ('PUSH {"jid":"12345678","jobtype":"x","args":[]}', "INFO", 'ACK {"jid":"not-in-our-ledger"}',
+                     'FAIL {"jid":"not-in-our-ledger"}', "TRACK GET x"):
+            with self.subTest(line):
+                session = self.c.session(wid=new_jid())
+                session.send(line)
+                self.assertTrue(session.eof(timeout=4))
+
+    def test_a_password_that_is_changed(self):
+        self.begin(password="first")
+        jid, lost = self.held(2)
+        self.s.stop()
+        self.s.password = "second"
+        self.s.start()
+        self.c.wait_log("refuses the password")
+        self.assertEqual(self.in_time(lambda: self.session.ack(jid)), "OK")
+        self.assertIsNone(self.session.fetch(self.queue))
+        self.assertEqual(self.s.find(jid)[0], "working")
+        self.s.stop()
+        self.s.password = "first"
+        self.s.start()
+        self.check_gone(jid)
+        self.assertEqual(wait_until(lambda: self.session.ack(lost)), "OK")
+        self.check_gone(lost)
+        self.assertEqual(self.c.log().count("refuses the password"), 1)
+        self.assertNotIn("first", self.c.log().replace("first.*", ""))
+
+    def test_two_hundred_sessions_come_back(self):
+        """Each hashes the password, one in a turn; none is too late for the server."""
+        self.begin(password="secret")
+        sessions = [self.c.session(wid=f"w{new_jid()}") for _ in range(200)]
+        jids = [self.held(session=s)[0] for s in sessions]
+        self.s.stop()
+        self.s.start()
+        begun = time.monotonic()
+        mark = self.s.mark() if self.kind == "dev" else None
+        for s, jid in zip(sessions, jids):
+            s.send('ACK {"jid":"%s"}' % jid)
+        self.assertEqual([s.reply(timeout=20) for s in sessions], ["OK"] * 200)
+        self.check_gone(*jids)
+        again = [self.s.push(queue=self.queue) for _ in sessions]
+        for s in sessions:
+            s.send(f"FETCH {self.queue}")
+        got = [body and json.loads(body)["jid"] for body in (s.reply(timeout=20) for s in sessions)]
+        print(f"all are back after {time.monotonic() - begun:.2f} s")
+        self.assertLessEqual(set(got) - {None}, set(again))
+        if mark is not None:
+            opened = [e for e in self.s.log(what="open", since=mark)]
+            late = [e for e in self.s.log(what="close", since=mark) if e["received"] == 0 and not e["wid"]]
+            print(f"{len(opened)} connections, {len(late)} closed before HELLO")
+            self.assertLess(len(opened), 450)
+            self.assertEqual(late, [])
+
+    def test_redials_are_spread(self):
+        """50 ms, doubling to two seconds, each up to a half longer."""
+        times = []
+        with socket.create_server(("127.0.0.1", 0)) as busy:
+            busy.settimeout(6)
+
+            def serve():
+                while len(times) < 9:
+                    conn, _ = busy.accept()
+                    times.append(time.monotonic())
+                    conn.close()
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            self.s = servers.shared("dev")
+            with Chargehand(self.s, url=f"tcp://127.0.0.1:{busy.getsockname()[1]}"):
+                thread.join(30)
+        self.assertEqual(len(times), 9)
+        waits = [b - a for a, b in zip(times, times[1:])]
+        for n, wait in enumerate(waits):
+            shortest = min(0.05 * 2**n, 2)
+            self.assertGreater(wait, shortest * 0.95, waits)
+            self.assertLess(wait, shortest * 1.5 + 0.5, waits)
+
+    def test_a_server_that_speaks_ipv6_only(self):
+        self.s = servers.make(self.kind)
+        self.addCleanup(self.s.close)
+        try:
+            entrance = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        except OSError as e:
+            tap.need("ipv6", f"no IPv6 here: {e}")
+        self.addCleanup(entrance.close)
+
+        def copy(a, b):
+            try:
+                while data := a.recv(65536):
+                    b.sendall(data)
+                b.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+
+        def serve():
+            while True:
+                try:
+                    inner, _ = entrance.accept()
+                except OSError:
+                    return
+                outer = socket.create_connection(("127.0.0.1", self.s.port))
+                for pair in ((inner, outer), (outer, inner)):
+                    threading.Thread(target=copy, args=pair, daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        self.c = Chargehand(self.s, url=f"tcp://[::1]:{entrance.getsockname()[1]}")
+        self.addCleanup(self.c.close)
+        self.session = self.c.session(wid=new_jid())
+        jid, = self.held()
+        self.assertEqual(self.session.ack(jid), "OK")
+        self.check_gone(jid)
+        entrance.shutdown(socket.SHUT_RDWR)
+
+    def test_memory_is_bounded(self):
+        """1200 FAILs of 60 KB: what is too much waits in its session."""
+        self.begin()
+        sessions = [self.c.session(wid=new_jid()) for _ in range(200)]
+        jids = self.s.pushb([make_job(queue=self.queue) for _ in range(1200)])
+        got = [s.fetch(self.queue)["jid"] for s in sessions for _ in range(6)]
+        self.assertEqual(sorted(got), sorted(jids))
+        before = self.c.rss_bytes()
+        self.s.stop()
+
+        def say():
+            for k in range(6):
+                for n, s in enumerate(sessions):
+                    s.send("FAIL " + json.dumps({"jid": got[n * 6 + k], "message": "mine", "backtrace": ["x" * 1000] * 60}))
+
+        thread = threading.Thread(target=say)
+        thread.start()
+        peak, end = 0, time.monotonic() + 8
+        while time.monotonic() < end:
+            peak = max(peak, self.c.rss_bytes())
+            time.sleep(0.05)
+        print(f"{before >> 10} KiB, {peak >> 10} KiB with all that waits")
+        self.s.start()
+        for s in sessions:
+            self.assertEqual([s.reply(timeout=30) for _ in range(6)], ["OK"] * 6)
+        thread.join()
+        self.s.wait(working=0, retries=1200, timeout=30)
+        self.assertEqual({job["failure"]["message"] for job in self.s.retries()}, {"mine"})
+        if not self.c.sanitized:
+            self.assertLess(peak - before, 40 << 20)
+
+
+class Beats(Case):
+    """A wid that is silent for a minute is cut off by the server, and a FETCH that is under way strands its job."""
+
+    FACTOR = 20
+
+    def setUp(self):
+        super().setUp()
+        self.clock = Hasty(self.FACTOR)
+        self.addCleanup(self.clock.close)
+
+    def hurry(self, *options):
+        self.begin(*options, env=self.clock.env, beat_timeout=60 / self.FACTOR)
+
+    def beats(self, wid):
+        return [e for e in self.s.log(verb="BEAT") if wid in e["line"]]
+
+    def test_without_the_rule(self):
+        self.s = servers.make("dev", beat_timeout=60 / self.FACTOR)
+        self.addCleanup(self.s.close)
+        self.assertTrue(self.s.client(wid="silent").eof(timeout=10))
+
+    def test_a_silent_wid_is_kept(self):
+        self.hurry()
+        jid, = self.held()
+        wait_until(lambda: len(self.beats(self.session.wid)) >= 3, 20, "two minutes have passed")
+        self.assertIn(self.session.wid, self.s.control("state")["workers"])
+        self.assertNotIn("no BEAT", self.s.log_text())
+        self.assertEqual(self.session.ack(jid), "OK")
+
+    def test_one_that_beats_is_left_alone(self):
+        self.hurry()
+        for _ in range(12):
+            self.session.beat()
+            self.clock.sleep(10)
+        self.assertEqual(len(self.beats(self.session.wid)), 12)
+
+    def test_the_reporters_link_is_down_when_it_is_due(self):
+        self.hurry()
+        reporter, = [c["conn"] for c in self.s.conns() if c["pid"] == self.c.pid]
+        self.s.control("refuse")
+        self.s.control("kick", conn=reporter)
+        self.clock.sleep(43)
+        self.s.control("refuse", on=False)
+        wait_until(lambda: self.beats(self.session.wid), what="it is beaten for before a minute is over")
+        self.assertNotIn("no BEAT", self.s.log_text())
+
+    def test_during_a_stop_with_a_long_grace(self):
+        self.s = servers.make("dev", beat_timeout=60 / self.FACTOR)
+        self.addCleanup(self.s.close)
+        jid = self.s.push(queue=self.queue)
+        script = f"on TERM {{}}; hello wid=slow; fetch {self.queue}; sleep {200 / self.FACTOR}; ack; exit 0"
+        self.c = Chargehand(self.s, *scripted.command(script), env=self.clock.env, options=["--stop-grace", "1000s"])
+        self.addCleanup(self.c.close)
+        self.s.wait_jid(jid, "working")
+        self.assertEqual(self.c.stop(timeout=30), 0)
+        self.assertIsNone(self.s.find(jid)[0])
+        self.assertGreaterEqual(len(self.beats("slow")), 3)
+        self.assertNotIn("no BEAT", self.s.log_text())
+
+    def test_a_server_that_was_away(self):
+        self.hurry()
+        jid, = self.held()
+        self.s.stop()
+        self.clock.sleep(100)
+        self.s.start()
+        wait_until(lambda: len(self.beats(self.session.wid)) >= 2, 20)
+        self.assertNotIn("no BEAT", self.s.log_text())
+        self.assertEqual(self.session.ack(jid), "OK")
+        self.check_gone(jid)
+
+    def test_who_never_says_hello_is_warned_about_once(self):
+        """... and is not replaced (hazards 31)."""
+        self.s = servers.shared("dev")
+        self.c = Chargehand(self.s, env=self.clock.env)
+        self.addCleanup(self.c.close)
+        self.c.wait_log("has not said HELLO to chargehand")
+        self.clock.sleep(60)
+        self.assertEqual(self.c.log().count("has not said HELLO"), 1)
+        self.assertEqual(len(self.c.starts()), 1)
+
+
+notes = [f"{kind}: {reason or 'in use'}" for kind, reason in servers.available().items()]
+for case in (Silent, Gone):
+    globals()[f"Real{case.__name__}"] = type(f"Real{case.__name__}", (case,), {"kind": "real"})
+
+if __name__ == "__main__":
+    del case
+    tap.main(notes=notes)
