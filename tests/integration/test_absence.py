@@ -300,7 +300,8 @@ class Errors(Case):
         self.s.rule("half", verb="FAIL")
         jid = self.s.push(queue=self.queue, custom={"track": 1}, args=[1, 2])
         self.c.wait_log(f"job {jid}: .*pushed again")
-        self.assertEqual(self.s.wait_jid(jid, "queued")["args"], [1, 2])
+        queued = wait_until(lambda: self.s.queues().get(self.queue), what="it is in its queue")  # besides its old reservation
+        self.assertEqual([(job["jid"], job["args"]) for job in queued], [(jid, [1, 2])])
 
     def check_again(self, verb, report, **rule):
         jids = self.held(12)
