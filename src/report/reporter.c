@@ -11,8 +11,7 @@
 #include "base/log.h"
 #include "faktory/fail.h"
 #include "faktory/handshake.h"
-#include "faktory/jid.h"
-#include "link/link.h"
+#include "report/internal.h"
 #include "report/verdict.h"
 #include <assert.h>
 #include <event2/event.h>
@@ -38,30 +37,6 @@ static_assert(RECALL_AFTER_USEC < LEDGER_FAIL_MARGIN_USEC, "a FAIL is recalled b
 /* An ACK that met a storage error is repeated so often. */
 #define REST_USEC USEC_PER_SEC
 
-enum part_kind {
-	PART_REPORT, /* the whole of a report, or the ACK of a return */
-	PART_PUSHB,
-	PART_BEAT,
-};
-
-struct part {
-	struct link_request request;
-	enum part_kind kind;
-	struct report *report; /* NULL for PART_BEAT */
-};
-
-struct report {
-	TAILQ_ENTRY(report) next;
-	struct hold *hold;
-	enum report_kind kind;
-	bool ack_answered; /* REPORT_RETURN: only its PUSHB is left to do */
-	char *line;
-	size_t line_bytes, ack_bytes;
-	struct part part, pushb;
-};
-
-TAILQ_HEAD(report_list, report);
-
 struct reporter {
 	struct link *link;
 	struct ledger *ledger;
@@ -83,56 +58,13 @@ struct reporter {
 	bool ever_ready, password_told;
 };
 
-const char *report_outcome_to_string(enum report_outcome outcome)
-{
-	static const char *const names[] = {
-		[REPORT_SETTLED] = "settled", [REPORT_NOT_FOUND] = "not found", [REPORT_TOO_LATE] = "too late",
-		[REPORT_OVERTAKEN] = "overtaken",
-		[REPORT_REFUSED] = "refused", [REPORT_HALF_DONE] = "half done",
-	};
-	static_assert(ARRAY_SIZE(names) == _REPORT_OUTCOME_MAX, "each outcome has a name");
-
-	return (unsigned)outcome < _REPORT_OUTCOME_MAX ? names[outcome] : "?";
-}
-
-static bool kind_is_fail(enum report_kind kind)
-{
-	return kind == REPORT_FAIL || kind == REPORT_WORKER_FAIL;
-}
-
-static bool kind_is_workers(enum report_kind kind)
-{
-	return kind == REPORT_WORKER_ACK || kind == REPORT_WORKER_FAIL;
-}
-
-/* Rule 4: keyed by jid alone on the server, it would end the newer hold's reservation. */
-static bool report_is_overtaken(const struct report *p)
-{
-	return p->hold->state != HOLD_GONE && !hold_is_newest(p->hold);
-}
-
-/* Rule 1. ACKs and returns have no such moment: rule 2. */
-static bool report_is_late(const struct report *p, usec_t now)
-{
-	if (kind_is_fail(p->kind) && now > hold_fail_until_usec(p->hold))
-		return true;
-	return p->kind != REPORT_RETURN && report_is_overtaken(p);
-}
-
-static void report_free(struct report *p)
-{
-	hold_unref(p->hold);
-	free(p->line);
-	free(p);
-}
-
 /* p is in no list any more. */
 static void reporter_finish(struct reporter *r, struct report *p, enum report_outcome outcome, const char *server_text)
 {
 	struct holder *holder = p->hold->holder;
 
 	r->n_reports--;
-	r->n_bytes -= sizeof(*p) + p->line_bytes;
+	r->n_bytes -= p->counted_bytes;
 
 	/* It may have ended in another way meanwhile, and its holder with it: then there is nobody to tell. */
 	if (p->hold->state != HOLD_GONE) {
@@ -407,31 +339,6 @@ static void reporter_on_ready(struct link *l)
 
 /* ---- answers */
 
-/* A FAIL that was half done: the server has forgotten the reservation, and at the end of its lease drops the job. Where
- * the job is at hand, it is pushed again; the ACK before it changes nothing any more. */
-static bool reporter_push_again(struct reporter *r, struct report *p, const char *text)
-{
-	char jid[JID_SHOW_MAX], *line;
-	struct hold *h = p->hold;
-	size_t bytes, ack_bytes;
-
-	if (p->kind != REPORT_FAIL || h->state != HOLD_FAILING || !h->body ||
-	    return_write(h->jid, h->jid_bytes, h->body, h->body_bytes, &line, &bytes, &ack_bytes) < 0)
-		return false;
-	log_error("%s: job %s: the server failed in the middle of its FAIL (%s); its body is at hand, and is pushed again",
-		  h->holder->name, jid_show(jid, h->jid, h->jid_bytes), text);
-	ledger_set_state(h, HOLD_RETURNING);
-	ledger_report(h, REPORT_RETURN, line, bytes, ack_bytes);
-	r->n_bytes += bytes - p->line_bytes;
-	free(p->line);
-	p->kind = REPORT_RETURN;
-	p->line = line;
-	p->line_bytes = bytes;
-	p->ack_bytes = ack_bytes;
-	reporter_rest(r, p);
-	return true;
-}
-
 static void reporter_on_verdict(struct reporter *r, struct report *p, enum verdict v, const char *text)
 {
 	static const enum report_outcome outcomes[] = {
@@ -445,7 +352,9 @@ static void reporter_on_verdict(struct reporter *r, struct report *p, enum verdi
 	if (v == VERDICT_AGAIN) {
 		log_debug("%s of %s will be repeated: %s", report_kind_to_string(p->kind), p->hold->jid, text);
 		reporter_rest(r, p);
-	} else if (v != VERDICT_HALF_DONE || !reporter_push_again(r, p, text)) {
+	} else if (v == VERDICT_HALF_DONE && report_push_again(p, text)) {
+		reporter_rest(r, p);
+	} else {
 		reporter_finish(r, p, outcomes[v], text);
 	}
 	if (!TAILQ_EMPTY(&r->waiting))
@@ -513,7 +422,8 @@ int reporter_send(struct reporter *r, struct hold *hold, enum report_kind kind, 
 
 	TAILQ_INSERT_TAIL(&r->waiting, p, next);
 	r->n_reports++;
-	r->n_bytes += sizeof(*p) + line_bytes;
+	p->counted_bytes = sizeof(*p) + line_bytes;
+	r->n_bytes += p->counted_bytes;
 	event_active(&r->turn_event, EV_TIMEOUT, 0);
 	return 0;
 }

@@ -5,7 +5,6 @@ answered in time, and what they said reaches the server as what it was, once, in
 
   hazards 1, 3   reports without an answer: the first one counts, +OK in time      Silent, Order, HalfOpen
   hazards 5, 15  an -ERR is four things                                            Errors
-  hazards 13     BEAT in the stead of a silent wid                                 Beats
   hazards 16     a connection that nobody answers on ends                          HalfOpen
   hazards 23     many sessions at once                                             Gone
 """
@@ -21,12 +20,10 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
-import scripted
 import servers
 import tap
 from chargehand import Chargehand
 from faktory_client import ServerError, make_job, new_jid
-from hasty import Hasty
 from servers import wait_until
 
 IN_TIME = 3.0  # a worker's library waits for 5 s at least; this leaves some of them to a busy machine
@@ -510,87 +507,6 @@ class Gone(Case):
         self.assertEqual({job["failure"]["message"] for job in self.s.retries()}, {"mine"})
         if not self.c.sanitized:
             self.assertLess(peak - before, 40 << 20)
-
-
-class Beats(Case):
-    """A wid that is silent for a minute is cut off by the server, and a FETCH that is under way strands its job."""
-
-    FACTOR = 20
-
-    def setUp(self):
-        super().setUp()
-        self.clock = Hasty(self.FACTOR)
-        self.addCleanup(self.clock.close)
-
-    def hurry(self, *options):
-        self.begin(*options, env=self.clock.env, beat_timeout=60 / self.FACTOR)
-
-    def beats(self, wid):
-        return [e for e in self.s.log(verb="BEAT") if wid in e["line"]]
-
-    def test_without_the_rule(self):
-        self.s = servers.make("dev", beat_timeout=60 / self.FACTOR)
-        self.addCleanup(self.s.close)
-        self.assertTrue(self.s.client(wid="silent").eof(timeout=10))
-
-    def test_a_silent_wid_is_kept(self):
-        self.hurry()
-        jid, = self.held()
-        wait_until(lambda: len(self.beats(self.session.wid)) >= 3, 20, "two minutes have passed")
-        self.assertIn(self.session.wid, self.s.control("state")["workers"])
-        self.assertNotIn("no BEAT", self.s.log_text())
-        self.assertEqual(self.session.ack(jid), "OK")
-
-    def test_one_that_beats_is_left_alone(self):
-        self.hurry()
-        for _ in range(12):
-            self.session.beat()
-            self.clock.sleep(10)
-        self.assertEqual(len(self.beats(self.session.wid)), 12)
-
-    def test_the_reporters_link_is_down_when_it_is_due(self):
-        self.hurry()
-        reporter, = [c["conn"] for c in self.s.conns() if c["pid"] == self.c.pid]
-        self.s.control("refuse")
-        self.s.control("kick", conn=reporter)
-        self.clock.sleep(43)
-        self.s.control("refuse", on=False)
-        wait_until(lambda: self.beats(self.session.wid), what="it is beaten for before a minute is over")
-        self.assertNotIn("no BEAT", self.s.log_text())
-
-    def test_during_a_stop_with_a_long_grace(self):
-        self.s = servers.make("dev", beat_timeout=60 / self.FACTOR)
-        self.addCleanup(self.s.close)
-        jid = self.s.push(queue=self.queue)
-        script = f"on TERM {{}}; hello wid=slow; fetch {self.queue}; sleep {200 / self.FACTOR}; ack; exit 0"
-        self.c = Chargehand(self.s, *scripted.command(script), env=self.clock.env, options=["--stop-grace", "1000s"])
-        self.addCleanup(self.c.close)
-        self.s.wait_jid(jid, "working")
-        self.assertEqual(self.c.stop(timeout=30), 0)
-        self.assertIsNone(self.s.find(jid)[0])
-        self.assertGreaterEqual(len(self.beats("slow")), 3)
-        self.assertNotIn("no BEAT", self.s.log_text())
-
-    def test_a_server_that_was_away(self):
-        self.hurry()
-        jid, = self.held()
-        self.s.stop()
-        self.clock.sleep(100)
-        self.s.start()
-        wait_until(lambda: len(self.beats(self.session.wid)) >= 2, 20)
-        self.assertNotIn("no BEAT", self.s.log_text())
-        self.assertEqual(self.session.ack(jid), "OK")
-        self.check_gone(jid)
-
-    def test_who_never_says_hello_is_warned_about_once(self):
-        """... and is not replaced (hazards 31)."""
-        self.s = servers.shared("dev")
-        self.c = Chargehand(self.s, env=self.clock.env)
-        self.addCleanup(self.c.close)
-        self.c.wait_log("has not said HELLO to chargehand")
-        self.clock.sleep(60)
-        self.assertEqual(self.c.log().count("has not said HELLO"), 1)
-        self.assertEqual(len(self.c.starts()), 1)
 
 
 notes = [f"{kind}: {reason or 'in use'}" for kind, reason in servers.available().items()]
