@@ -112,7 +112,7 @@ static int make_directory(const char *path, mode_t mode)
 	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
-int fileio_mkdir_parents(const char *path, mode_t mode)
+int fileio_mkdir_parents(const char *path, mode_t parent_mode, mode_t mode)
 {
 	_cleanup_free_ char *copy = strdup(path);
 
@@ -120,11 +120,13 @@ int fileio_mkdir_parents(const char *path, mode_t mode)
 		return -ENOMEM;
 	if (*copy == '\0')
 		return -ENOENT;
+	for (char *end = copy + strlen(copy); end > copy + 1 && end[-1] == '/';)
+		*--end = '\0';
 	for (char *p = copy + 1; *p; p++) {
 		if (*p != '/' || p[-1] == '/')
 			continue;
 		*p = '\0';
-		int r = make_directory(copy, mode);
+		int r = make_directory(copy, parent_mode);
 		if (r < 0)
 			return r;
 		*p = '/';

@@ -21,7 +21,7 @@ int fileio_read_into_at(int dir_fd, const char *path, char *buffer, size_t buffe
 /* One write(2) of the string to a file that exists (an attribute of the kernel): never creates, never truncates. */
 int fileio_write_at(int dir_fd, const char *path, const char *text) _must_check_;
 
-/* mkdir -p, each new directory with mode. 0 as well when all of it was there. */
-int fileio_mkdir_parents(const char *path, mode_t mode) _must_check_;
+/* mkdir -p: the directory with mode, what is missing above it with parent_mode. 0 as well when all of it was there. */
+int fileio_mkdir_parents(const char *path, mode_t parent_mode, mode_t mode) _must_check_;
 
 #endif

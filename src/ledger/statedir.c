@@ -43,7 +43,8 @@ static int lock_file(int dir_fd, int flags, int *ret_fd, pid_t *ret_holder)
 int statedir_lock(const char *path, int *ret_dir_fd, int *ret_lock_fd, pid_t *ret_holder)
 {
 	_cleanup_close_ int dir_fd = -EBADF;
-	int fd, r = fileio_mkdir_parents(path, 0700);
+	/* Below /var/lib/chargehand there are those of other users, too: units with User=. */
+	int fd, r = fileio_mkdir_parents(path, geteuid() == 0 ? 0755 : 0700, 0700);
 
 	if (r < 0)
 		return r;

@@ -9,6 +9,8 @@
                                    failed if the word is in $CHARGEHAND_REQUIRE
   tap.keep(pid, close)             a process that more than one test of this worker uses; close() ends it
 
+A class of tests that need longer has `limit`, in seconds.
+
 Options: -j N processes (default $CHARGEHAND_JOBS, else 1), -k PATTERN (may repeat; part of a name or a glob),
 -l lists, -t S seconds for one test (default 120), -v shows what tests that passed have printed, --repeat N.
 
@@ -206,7 +208,7 @@ class _Report:
         sys.stdout.flush()
 
 
-def _run(tests, jobs, limit, report):
+def _run(tests, jobs, default, report):
     waiting, processes = list(range(len(tests)))[::-1], []
     try:
         while waiting or any(p.index is not None for p in processes):
@@ -219,6 +221,7 @@ def _run(tests, jobs, limit, report):
             ready = select.select([p.answers for p in busy], [], [], 0.2)[0]
             for p in busy:
                 name, seconds = _name(tests[p.index]), time.monotonic() - p.since
+                limit = max(default, getattr(tests[p.index], "limit", 0))
                 if p.answers in ready:
                     line = p.answers.readline()
                     if line:

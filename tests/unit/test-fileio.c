@@ -128,17 +128,19 @@ Test(fileio, mkdir_parents_makes_what_is_missing)
 	struct stat st;
 
 	(void)snprintf(path, sizeof(path), "%s/a//b/c/", directory);
-	cr_assert(eq(int, fileio_mkdir_parents(path, 0700), 0));
-	cr_assert(eq(int, fileio_mkdir_parents(path, 0700), 0));
+	cr_assert(eq(int, fileio_mkdir_parents(path, 0750, 0700), 0));
+	cr_assert(eq(int, fileio_mkdir_parents(path, 0750, 0700), 0));
 	cr_assert(eq(int, fstatat(dir_fd, "a/b/c", &st, 0), 0));
 	cr_assert(eq(uint, st.st_mode & 07777, 0700));
+	cr_assert(eq(int, fstatat(dir_fd, "a/b", &st, 0), 0));
+	cr_assert(eq(uint, st.st_mode & 07777, 0750));
 
 	put("a/file", 1);
 	(void)snprintf(path, sizeof(path), "%s/a/file/b", directory);
-	cr_assert(eq(int, fileio_mkdir_parents(path, 0700), -ENOTDIR));
+	cr_assert(eq(int, fileio_mkdir_parents(path, 0750, 0700), -ENOTDIR));
 	(void)snprintf(path, sizeof(path), "%s/a/file", directory);
-	cr_assert(eq(int, fileio_mkdir_parents(path, 0700), -ENOTDIR));
-	cr_assert(eq(int, fileio_mkdir_parents("", 0700), -ENOENT));
-	cr_assert(eq(int, fileio_mkdir_parents("/", 0700), 0));
-	cr_assert(lt(int, fileio_mkdir_parents("/proc/nothing/here", 0700), 0));
+	cr_assert(eq(int, fileio_mkdir_parents(path, 0750, 0700), -ENOTDIR));
+	cr_assert(eq(int, fileio_mkdir_parents("", 0750, 0700), -ENOENT));
+	cr_assert(eq(int, fileio_mkdir_parents("/", 0750, 0700), 0));
+	cr_assert(lt(int, fileio_mkdir_parents("/proc/nothing/here", 0750, 0700), 0));
 }

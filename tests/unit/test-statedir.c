@@ -51,6 +51,17 @@ Test(statedir, is_made_for_its_owner_alone)
 	cr_assert(eq(int, fcntl(fd, F_GETFD), FD_CLOEXEC));
 }
 
+Test(statedir, roots_own_does_not_shut_out_those_of_other_users)
+{
+	char parent[64];
+	struct stat st;
+
+	cr_assert(eq(int, statedir_lock(path, &dir, &fd, &holder), 0));
+	(void)snprintf(parent, sizeof(parent), "%s/a", top);
+	cr_assert(eq(int, stat(parent, &st), 0));
+	cr_assert(eq(uint, st.st_mode & 07777, geteuid() == 0 ? 0755 : 0700));
+}
+
 Test(statedir, has_one_holder_who_can_be_told)
 {
 	int other = -EBADF;
