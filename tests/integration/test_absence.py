@@ -501,9 +501,9 @@ class Gone(Case):
         print(f"{before >> 10} KiB, {peak >> 10} KiB with all that waits")
         self.s.start()
         for s in sessions:
-            self.assertEqual([s.reply(timeout=30) for _ in range(6)], ["OK"] * 6)
+            self.assertEqual([s.reply(timeout=60) for _ in range(6)], ["OK"] * 6)
         thread.join()
-        self.s.wait(working=0, retries=1200, timeout=30)
+        self.s.wait(working=0, retries=1200, timeout=60)
         self.assertEqual({job["failure"]["message"] for job in self.s.retries()}, {"mine"})
         if not self.c.sanitized:
             self.assertLess(peak - before, 40 << 20)
