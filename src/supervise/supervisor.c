@@ -10,6 +10,7 @@
 #include "supervise/bookkeeper.h"
 #include "supervise/estate.h"
 #include "supervise/herald.h"
+#include "supervise/outcome.h"
 #include "supervise/place.h"
 #include "supervise/program.h"
 #include "supervise/signals.h"
@@ -49,49 +50,12 @@ struct supervisor {
 
 /* ---- the server's answers */
 
-static void supervisor_log_outcome(const char *worker, const struct hold *hold, enum report_kind kind,
-				   enum report_outcome outcome, const char *server_text)
-{
-	const char *what = report_kind_to_string(kind), *job = hold->jobtype;
-	char jid[JID_SHOW_MAX];
-
-	jid_show(jid, hold->jid, hold->jid_bytes);
-	switch (outcome) {
-	case REPORT_SETTLED:
-		if (kind == REPORT_FAIL && hold->have_retry && hold->retry == 0)
-			log_warning("%s: job %s (%s): the server has discarded it: it may not be retried", worker, jid,
-				    job);
-		else
-			log_info("%s: job %s (%s): the server has taken its %s", worker, jid, job, what);
-		break;
-	case REPORT_NOT_FOUND:
-		log_info("%s: job %s (%s): the server no longer knows it", worker, jid, job);
-		break;
-	case REPORT_TOO_LATE:
-		log_warning("%s: job %s (%s): too late for its %s; the server takes it back at the end of its lease",
-			    worker, jid, job, what);
-		break;
-	case REPORT_OVERTAKEN:
-		log_info("%s: job %s (%s): in other hands since; nothing is said of it", worker, jid, job);
-		break;
-	case REPORT_REFUSED:
-		log_error("%s: job %s (%s): the server refuses its %s: %s", worker, jid, job, what, server_text);
-		break;
-	case REPORT_HALF_DONE:
-		log_error("%s: job %s (%s): the server failed in the middle of its %s and will lose the job: %s",
-			  worker, jid, job, what, server_text);
-		break;
-	default:
-		break;
-	}
-}
-
 static void supervisor_on_answer(void *userdata, struct holder *holder, struct hold *hold, enum report_kind kind,
 				 enum report_outcome outcome, const char *server_text)
 {
 	struct supervisor *s = userdata;
 
-	supervisor_log_outcome(holder->name, hold, kind, outcome, server_text);
+	outcome_log(holder->name, hold, kind, outcome, server_text);
 	program_report_answered(s->program, holder, hold, kind, outcome);
 	estate_report_answered(s->estate, holder, hold);
 }

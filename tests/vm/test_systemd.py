@@ -236,7 +236,14 @@ class Deaths(Case):
         self.assertEqual(sorted(entry["CHARGEHAND_JID"]), sorted(jids))
         self.assertEqual([entry["CHARGEHAND_CAUSE"], entry["CHARGEHAND_EXIT_STATUS"]], ["WorkerSignaled", str(int(signal.SIGSEGV))])
         self.assertEqual(u.log().count(entry["MESSAGE"]), 1)
-        self.assertIn(entry["MESSAGE"], run("journalctl", f"CHARGEHAND_JID={jids[0]}", "--no-pager", "-o", "cat"))
+        def of_the_first():
+            found = [json.loads(line) for line in run("journalctl", f"CHARGEHAND_JID={jids[0]}", "--no-pager", "-o", "json",
+                                                      check=False).splitlines() if line.startswith("{")]
+            return len(found) == 2 and found
+        death, outcome = wait_until(of_the_first)
+        self.assertEqual(death["MESSAGE"], entry["MESSAGE"])
+        self.assertEqual([outcome[f"CHARGEHAND_{what}"] for what in ("WORKER", "REPORT", "OUTCOME")], ["p.1", "FAIL", "settled"])
+        self.assertEqual(outcome["MESSAGE"], f"p.1: job {jids[0]} (x): the server has taken its FAIL")
 
     def test_chargehand_is_killed(self):
         u = self.start()
