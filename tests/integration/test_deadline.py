@@ -10,6 +10,7 @@ twice: what happens to a job without it, said by a client that keeps to no rule,
   hazards 6    a worker's own FAIL after its lease; ACKs; a newer hold      Late, Newer
   hazards 8    no timer on a FETCH                                          Slow
   hazards 17   a report is bound to the hold that it was read for           Newer
+  hazards 27   a long job: its lease is known at its end                    Late
   hazards 24   holds of live workers are forgotten some time                Slow
   faktory-live a FAIL that meets the reaper loses the job                   Reaper
 """
@@ -103,6 +104,18 @@ class Late(Case):
             self.session.fail(jid, backtrace=["x" * 100] * 2000)
         self.assertEqual(self.place(jid), "working")
         self.assertEqual(wait_until(lambda: self.session.ack(jid)), "OK")
+
+    def test_a_long_job_has_the_lease_that_it_asks_for(self):
+        """Which is known at its end: until then it is taken to be the shortest (hazards 27)."""
+        jid = self.s.push(queue=self.queue, reserve_for=10 * LEASE, args=["x" * 300000])
+        self.assertEqual(self.session.fetch(self.queue)["jid"], jid)
+        self.clock.suspend(10 * LEASE)
+        self.refuse_late_fail(self.session, jid)
+        jid = self.s.push(queue=self.queue, reserve_for=20 * LEASE, args=["x" * 300000])
+        self.assertEqual(self.session.fetch(self.queue)["jid"], jid)
+        self.clock.suspend(20 * LEASE)
+        self.session.fail(jid)
+        self.assertEqual(self.place(jid), "retries")
 
     def test_its_ack_passes(self):
         """Not reaped yet, the job is done with; a fence would have it run again."""
@@ -302,6 +315,18 @@ class Slow(Case):
         self.session.send("PUSH " + '{"jid":"12345678","jobtype":"x","args":[]}')
         self.assertTrue(self.session.eof())
         self.s.control("release")
+
+    def test_a_stop_with_a_silent_server_is_bounded(self):
+        self.begin(1, scale=1)
+        self.addCleanup(self.s.resume)
+        jid = self.held()
+        self.session.send(f"FETCH {self.queue}")
+        wait_until(lambda: self.s.control("state")["fetching"] == 1, what="the FETCH is at the server")
+        self.s.pause()
+        self.session.close()
+        self.assertEqual(self.c.stop(timeout=20), 0)
+        self.c.wait_log("Ending without the server's answer")
+        self.c.wait_log(f"job {jid} .*too late for its FAIL")  # sent, and not answered in ten seconds
 
     def test_a_hold_that_nobody_reports_is_forgotten(self):
         self.begin(1, scale=1)

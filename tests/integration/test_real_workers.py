@@ -9,6 +9,7 @@ chargehand nor a restart of the server (P6, P8).
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 import unittest
@@ -269,6 +270,40 @@ class Stops(Case):
         self.assertEqual(self.server.counts()["queued"], 1)
 
 
+    def test_stopped_in_the_middle_of_many(self):
+        """A FETCH is nearly always under way. Nothing is swallowed at TERM, and nothing is left reserved (hazards 18)."""
+        self.start(concurrency=3)
+        jids = set(self.push("echo", 5, n=3000))
+        wait_until(lambda: len(self.entries("done")) >= 20, SLOW, "some are done")
+        self.assertEqual(self.c.stop(timeout=60), 0)
+        self.server.wait(connections=0)
+        self.assertEqual(self.server.working(), [])
+        queued = {job["jid"] for job in self.server.queues()["default"]}
+        failed = {job["jid"]: job["failure"]["errtype"] for job in self.server.retries()}
+        done = Counter(entry[1] for entry in self.entries("done"))
+        self.assertEqual(max(done.values()), 1)
+        gone = jids - queued - set(failed)
+        self.assertLessEqual(gone, set(done))
+        self.assertEqual(len(queued) + len(failed) + len(gone), len(jids))
+        print(f"{len(done)} done, {len(failed)} FAILed, {len(queued)} left in the queue")
+        if self.finishes:
+            self.assertEqual((gone, failed), (set(done), {}))
+        self.assertLessEqual(set(failed.values()), {"WorkerStopped"})
+
+
+class WithoutChargehand(Case):
+    """Why a restart of the server should not be passed on: these libraries end on a closed connection."""
+
+    def test_a_restart_of_the_server_ends_it(self):
+        env = {**os.environ, **real_workers.environment(self.library), "FAKTORY_URL": self.server.url}
+        worker = subprocess.Popen(real_workers.command(self.library), env=env, start_new_session=True,
+                                  stdin=subprocess.DEVNULL)
+        self.addCleanup(lambda: worker.poll() is None and (worker.kill(), worker.wait()))
+        self.server.wait(connections=lambda n: n > 0, timeout=SLOW)
+        self.server.restart()
+        self.assertNotEqual(worker.wait(SLOW), 0)
+
+
 class ServerRestarts(Case):
     def test_while_idle(self):
         self.start(concurrency=2)
@@ -305,17 +340,19 @@ class ServerRestarts(Case):
 
 IN_THREADS = ("node", "rust", "python-cdrx")  # the job can be in the worker's own process
 IN_POOLS = ("python-cdrx", "python-pyfaktory")
+BREAKABLE = ("python-cdrx", "python-pyfaktory", "rust")
 for library in real_workers.LIBRARIES:
     for kind in ("dev", "real"):
-        for case in (Works, Dies, DiesOfItsJob, PoolDies, Stops, ServerRestarts):
-            if (case is DiesOfItsJob and library not in IN_THREADS) or (case is PoolDies and library not in IN_POOLS):
+        for case in (Works, Dies, DiesOfItsJob, PoolDies, Stops, WithoutChargehand, ServerRestarts):
+            if (case is DiesOfItsJob and library not in IN_THREADS) or (case is PoolDies and library not in IN_POOLS) or (
+                    case is WithoutChargehand and library not in BREAKABLE):
                 continue
             name = f"{case.__name__}_{library.replace('-', '_')}_{kind}"
             members = {"library": library, "kind": kind, "__module__": __name__}
             if case is Stops and library == "rust":
                 members["finishes"] = False
             globals()[name] = type(name, (case,), members)
-del Case, Works, Dies, DiesOfItsJob, PoolDies, Stops, ServerRestarts, case
+del Case, Works, Dies, DiesOfItsJob, PoolDies, Stops, WithoutChargehand, ServerRestarts, case
 
 notes = [f"{name}: {what}" for name, what in real_workers.LIBRARIES.items()]
 notes += [f"{kind}: {reason or 'in use'}" for kind, reason in servers.available().items()]

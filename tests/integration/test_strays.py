@@ -6,6 +6,7 @@ its queue again at once, unharmed; where that cannot be it is FAILed. And what i
   hazards 7    back to the queue, or FAILed; no hand-over; retired links       Returned, Stranded, Late
   hazards 9    nothing is fetched for the dead                                 Returned, Dead
   hazards 12   a pid in a HELLO proves nothing                                 Pids
+  hazards 28   bodies are kept while they are on their way                     Bodies
   hazards 26   the rest of a line that is sent in two pieces                   Dead
   hazards 45   a FETCH is answered before libraries give up                    Late
 """
@@ -25,7 +26,7 @@ import scripted
 import servers
 import tap
 from chargehand import Chargehand
-from faktory_client import new_jid
+from faktory_client import make_job, new_jid
 from servers import wait_until
 
 
@@ -222,6 +223,18 @@ class Late(Case):
         self.s.control("release")
         for jid in jids:
             self.assertEqual(self.returned(jid)[0], "queued")
+
+
+class Bodies(Case):
+    def test_they_are_not_kept_longer_than_they_are_on_their_way(self):
+        """Hazards 28: 2000 jobs in hand, each as large as what would be kept."""
+        self.begin(own=True)
+        self.s.pushb([make_job(queue=self.queue, args=["x" * 15000]) for _ in range(2000)])
+        before = self.c.rss_bytes()
+        for _ in range(2000):
+            self.assertIsNotNone(self.session.fetch(self.queue))
+        if not self.c.sanitized:
+            self.assertLess(self.c.rss_bytes() - before, 6 << 20)
 
 
 class Dead(Case):
