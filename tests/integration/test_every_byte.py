@@ -29,6 +29,7 @@ from puppets import OK, Puppets
 from servers import wait_until
 
 SOME_BYTES = 7  # on the real server: each so many
+FEW = 12  # workers at a time where a FETCH is to be under way when they end: the server answers it after two seconds
 
 
 def in_places(server):
@@ -267,7 +268,7 @@ class EveryByte(Play):
         self.play([Answer(k, verb) for verb in ("ACK", "FAIL") for k in range(len(OK) + 1) for _ in range(4)])
 
     def test_killed_within_what_waits_behind_a_fetch(self):
-        self.play([Behind(k, unread) for unread in (False, True) for k in self.bytes(len(Behind(0).line()))])
+        self.play([Behind(k, unread) for unread in (False, True) for k in self.bytes(len(Behind(0).line()))], FEW)
 
     def test_killed_within_one_write_of_several_commands(self):
         length = InOneWrite(0).length
@@ -286,10 +287,10 @@ class EveryByte(Play):
             cases += [Reply(k, death=status) for k in (0, 1, 10, -1)] + [Answer(k, death=status) for k in range(len(OK) + 1)]
             cases += [NewSession(-k, death=status) for k in range(1, 4)] + [NewSession(10000, death=status)]
             cases += [Fetch(fetch, True, death=status), InOneWrite(10000, death=status), Stray("push", death=status)]
-        self.play(cases)
+        self.play(cases, FEW)
 
     def test_a_job_comes_for_the_dead(self):
-        self.play([Stray("push", death=death) for death in ("kill", 0, 1) for _ in range(10)])
+        self.play([Stray("push", death=death) for death in ("kill", 0, 1) for _ in range(10)], FEW)
 
 
 class Disturbed(Play):
