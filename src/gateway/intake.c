@@ -221,8 +221,9 @@ static bool intake_report(struct session *s, const struct command *c)
 	}
 	if (h && h->state == HOLD_SETTLING && !intake_can_follow(s, h))
 		return intake_answer_report(s, job, true);
-	if (h && c->verb == VERB_FAIL && now > hold_lease_end_min_usec(h)) {
-		/* From here on the job is the reaper's: a FAIL that meets it loses the job (faktory-live 2). */
+	if (h && c->verb == VERB_FAIL && now > hold_fail_until_usec(h)) {
+		/* From here on the job is the reaper's: a FAIL that meets it loses the job (faktory-live 2), and one
+		 * may be on its way for DIAL_USER_TIMEOUT_MSEC, which is less than the margin. */
 		if (!intake_answer_report(s, job, false))
 			return false;
 		if (h->state == HOLD_HELD)

@@ -58,7 +58,7 @@ static bool upload_decide(struct session *s, struct upload *u)
 	newest = ledger_find_newest(l->gateway->ledger, job->jid, job->jid_bytes);
 	if (newest && newest->holder != &l->holder && (!h || newest->generation > h->generation))
 		return false;
-	if (h && u->verb == VERB_FAIL && clock_now_usec() > hold_lease_end_min_usec(h))
+	if (h && u->verb == VERB_FAIL && clock_now_usec() > hold_fail_until_usec(h))
 		return false;
 	if (h && h->state == HOLD_SETTLING && !intake_can_follow(s, h))
 		return false;

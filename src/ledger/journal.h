@@ -160,7 +160,7 @@ void journal_report(struct journal *j, struct journal_entry *e, enum report_kind
 		    size_t line_bytes, size_t ack_bytes);
 /* It was refused: there is none, and nothing has been sent. */
 void journal_withdraw_report(struct journal *j, struct journal_entry *e);
-/* Before a FAIL is sent for the first time; later calls do nothing. */
+/* Before a FAIL, or a return, is sent for the first time; later calls do nothing. */
 void journal_sent(struct journal *j, struct journal_entry *e, usec_t now);
 void journal_ack_answered(struct journal *j, struct journal_entry *e);
 void journal_remove(struct journal *j, struct journal_entry *e);

@@ -72,8 +72,8 @@ struct hold {
 	bool enterprise; /* custom holds bid, unique_for or track */
 
 	bool in_transit; /* the worker's report for it is with the reporter: a later one is answered in its stead */
-	usec_t fail_first_usec; /* when the first FAIL for it was sent, 0 never, or refused: no repetition 10 s after
-				   (hazards 1) */
+	usec_t fail_first_usec; /* when the first FAIL for it, or its return, was sent, 0 never, or refused: no
+				   repetition of a FAIL 10 s after (hazards 1) */
 
 	void *sink_data; /* the sink's; NULL: it knows nothing of this hold */
 
@@ -160,7 +160,8 @@ void ledger_set_state(struct hold *h, enum hold_state state);
  * A report has been read, or made, and is about to go its way. line is borrowed, and may be NULL where it is not at
  * hand. ack_bytes: REPORT_RETURN, where its second command begins. */
 void ledger_report(struct hold *h, enum report_kind kind, const char *line, size_t line_bytes, size_t ack_bytes);
-/* A FAIL is about to be sent. Sets fail_first_usec, once; to be called before the first byte goes out (hazards 1). */
+/* A FAIL, or a return, is about to be sent. Sets fail_first_usec, once; to be called before the first byte goes out
+ * (hazards 1). */
 void ledger_mark_sent(struct hold *h, usec_t now);
 /* Of a return: its ACK must not be sent again. */
 void ledger_mark_ack_answered(struct hold *h);

@@ -83,7 +83,7 @@ struct record_report {
 };
 
 enum record_step {
-	RECORD_FIRST_SENT,   /* a FAIL is about to be sent for the first time */
+	RECORD_FIRST_SENT,   /* a FAIL, or a return, is about to be sent for the first time */
 	RECORD_ACK_ANSWERED, /* of a return: only its PUSHB is left to do */
 	_RECORD_STEP_MAX,
 };

@@ -26,10 +26,13 @@ bool report_is_overtaken(const struct report *p)
 	return p->hold->state != HOLD_GONE && !hold_is_newest(p->hold);
 }
 
-/* ACKs and returns have no such moment: rule 2. */
+/* ACKs have no such moment, nor has a return that was sent before, for its ACK may have been carried out: rule 2. */
 bool report_is_late(const struct report *p, usec_t now)
 {
-	if (kind_is_fail(p->kind) && now > hold_fail_until_usec(p->hold))
+	bool begun = p->ack_answered || p->hold->fail_first_usec > 0;
+	bool may_be = kind_is_fail(p->kind) || (p->kind == REPORT_RETURN && !begun);
+
+	if (may_be && now > hold_fail_until_usec(p->hold))
 		return true;
 	return p->kind != REPORT_RETURN && report_is_overtaken(p);
 }

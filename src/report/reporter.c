@@ -181,7 +181,7 @@ static void reporter_send_one(struct reporter *r, struct report *p, usec_t now, 
 	}
 	if (!out->bytes || out->n + n > OUT_BYTES)
 		out_flush(r, out);
-	if (kind_is_fail(p->kind))
+	if (p->kind != REPORT_WORKER_ACK)
 		ledger_mark_sent(p->hold, now);
 
 	if (p->kind != REPORT_RETURN || !p->ack_answered)

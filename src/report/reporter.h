@@ -6,8 +6,9 @@
  *
  * Rules (hazards 1, 5, 7, 16):
  *   1. A FAIL is sent until hold_fail_until_usec() and never later; a hold whose time is over is left to its lease.
- *   2. An ACK is repeated for as long as it takes. ACK and PUSHB of a stray are repeated as a pair until the ACK is
- *      answered, then PUSHB alone: so that at worst a job runs twice, and none is lost.
+ *   2. An ACK is repeated for as long as it takes. ACK and PUSHB of a stray are begun in the time of rule 1, for the
+ *      ACK would end the next run's reservation; then repeated as a pair until the ACK is answered, then PUSHB alone:
+ *      so that at worst a job runs twice, and none is lost.
  *   3. A link with an unanswered FAIL is closed with RST before anything is sent again.
  *   4. Nothing is said of a job while a newer hold of it is known (hazards 6); of a return only the PUSHB is left.
  *   5. A hold leaves the ledger when the server has answered.

@@ -83,11 +83,18 @@ class Late(Case):
         super().setUp()
         self.begin()
 
-    def test_a_workers_own_fail_passes_until_its_lease_can_end(self):
+    def test_a_workers_own_fail_passes_until_the_margin(self):
         jid = self.held()
-        self.clock.suspend(LEASE - 3)
+        self.clock.suspend(LEASE - 8)
         self.session.fail(jid, message="in its own words")
         self.assertEqual(self.s.find(jid)[1]["failure"]["message"], "in its own words")
+
+    def test_and_not_within_it(self):
+        """On its way for a few seconds it would meet the reaper (tests/model, without late-fail-is-answered)."""
+        jid = self.held()
+        self.clock.suspend(LEASE - 3)
+        self.refuse_late_fail(self.session, jid)
+        self.assertEqual(self.place(jid), "working")
 
     def test_a_workers_own_fail_after_its_lease_is_not_passed_on(self):
         jid = self.held()

@@ -315,7 +315,7 @@ class Returns(Case):
         s, c, jids = self.leave("ACK")
         wait_until(lambda: s.log(verb="ACK"), what="ACK and PUSHB are at the server, and wait there")
         self.kill(c)
-        self.assertEqual(self.written(s)[-1], f"job {jids[0]} return to the queue")
+        self.assertEqual(self.written(s)[-1], f"job {jids[0]} return to the queue sent")
         self.see(s, jids)
 
     def test_the_next_goes_on_with_the_second_half(self):
@@ -323,7 +323,7 @@ class Returns(Case):
         s.wait_jid(jids[0], None)
         c.wait_log("the ACK of its return is answered")
         self.kill(c)
-        self.assertEqual(self.written(s)[-1], f"job {jids[0]} return to the queue ack-answered")
+        self.assertEqual(self.written(s)[-1], f"job {jids[0]} return to the queue sent ack-answered")
         mark = s.mark()
         self.see(s, jids)
         self.assertEqual(s.log(since=mark, verb="ACK"), [])

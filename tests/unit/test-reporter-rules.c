@@ -170,6 +170,40 @@ Test(reporter, of_two_holds_of_one_job_the_newer_one_is_failed)
 	cr_assert_eq(server.n_lines, 1);
 }
 
+/* By then the job may be somebody else's, whose reservation its ACK would end. */
+Test(reporter, a_return_is_not_begun_when_its_lease_may_be_over)
+{
+	server.answer = say_ok;
+	LOOP_UNTIL(base, reporter_is_ready(reporter));
+	send_return(add("jid-000001", UNTIL_USEC + USEC_PER_SEC));
+	send_return(add("jid-000002", UNTIL_USEC - 10 * USEC_PER_SEC));
+	LOOP_UNTIL(base, n_told == 2);
+	check_told(0, "jid-000001", REPORT_TOO_LATE, "");
+	check_told(1, "jid-000002", REPORT_SETTLED, "");
+	cr_assert_eq(server.n_lines, 2);
+	cr_assert(line_is(0, "ACK", "jid-000002"));
+}
+
+/* Its ACK may have been carried out, and then the job is nowhere else. */
+Test(reporter, a_return_that_was_begun_is_brought_to_its_end)
+{
+	struct hold *h = hold_ref(add("jid-000001", UNTIL_USEC - 300 * USEC_PER_MSEC));
+	usec_t until = hold_fail_until_usec(h);
+
+	LOOP_UNTIL(base, reporter_is_ready(reporter));
+	send_return(h);
+	LOOP_UNTIL(base, server.n_lines == 2);
+	cr_assert_gt(h->fail_first_usec, 0, "the next chargehand must know that it was sent");
+	LOOP_UNTIL(base, clock_now_usec() > until);
+	server.answer = say_ok;
+	server_half_close(&server);
+	LOOP_UNTIL(base, n_told == 1);
+	check_told(0, "jid-000001", REPORT_SETTLED, "");
+	cr_assert(line_is(2, "ACK", "jid-000001"));
+	cr_assert(line_is(3, "PUSHB", "jid-000001"));
+	hold_unref(h);
+}
+
 Test(reporter, what_pushb_could_not_store_is_repeated_or_told)
 {
 	static const char storage[] = "{\"jid-000001\":\"OOM command not allowed when used memory > 'maxmemory'.\"}";
