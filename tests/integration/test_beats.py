@@ -35,7 +35,7 @@ class Beats(unittest.TestCase):
         self.c = Chargehand(self.s, *command, env=self.clock.env, options=options)
         self.addCleanup(self.c.close)
         if not command:
-            self.session = self.c.session(wid=f"w{new_jid()}")
+            self.session = wait_until(lambda: self.c.session(wid=f"w{new_jid()}"), what="HELLO in its short time")
 
     def held(self):
         jid = self.s.push(queue=self.queue)

@@ -50,7 +50,8 @@ class Case(unittest.TestCase):
         self.c = Chargehand(self.s, env=self.clock.env, options=["--instances", str(instances), "--restart", "never", *options])
         self.addCleanup(self.c.close)
         wait_until(lambda: len(self.c.starts()) == instances, what="all workers have started")
-        self.sessions = [self.c.session(nth=n, wid=f"w{n}{new_jid()}") for n in range(instances)]
+        self.sessions = [wait_until(lambda n=n: self.c.session(nth=n, wid=f"w{n}{new_jid()}"), what="HELLO in its short time")
+                         for n in range(instances)]
         self.session = self.sessions[0]
 
     def held(self, by=None, **more):
@@ -302,13 +303,13 @@ class Reaper(Case):
 
 
 class Slow(Case):
-    """Chargehand's minutes pass in a second."""
+    """Chargehand's minutes pass in two seconds."""
 
-    factor = 60
+    factor = 30
 
     def test_a_fetch_may_take_for_ever(self):
         """Its link has no timer: what it brings is a stray, and goes back."""
-        self.begin(1, fetch_block=4)  # four minutes
+        self.begin(1, fetch_block=8)  # four minutes
         self.assertIsNone(self.session.fetch(self.queue))
         self.clock.sleep(120)
         jid = self.s.push(queue=self.queue)
@@ -331,14 +332,14 @@ class Slow(Case):
         wait_until(lambda: self.s.control("state")["fetching"] == 1, what="the FETCH is at the server")
         self.s.pause()
         self.session.close()
-        self.assertEqual(self.c.stop(timeout=20), 0)
+        self.assertEqual(self.c.stop(timeout=40), 0)
         self.c.wait_log("Ending without the server's answer")
         self.c.wait_log(f"job {jid} .*too late for its FAIL")  # sent, and not answered in ten seconds
 
     def test_a_hold_that_nobody_reports_is_forgotten(self):
         self.begin(1, scale=1)
         jid = self.held()
-        self.c.wait_log(f"has not reported job {jid} .* before its deadline; .* chargehand forgets it", 20)
+        self.c.wait_log(f"has not reported job {jid} .* before its deadline; .* chargehand forgets it", 40)
         self.assertEqual(self.session.ack(jid), "OK")
         self.s.wait_jid(jid, None)
 
