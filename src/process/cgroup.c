@@ -384,8 +384,7 @@ int cgroup_leaf_is_populated(const struct cgroup_leaf *leaf)
 	return p ? p[STRLEN("populated ")] != '0' : -EBADMSG;
 }
 
-/* The number behind "key " at the beginning of a line; 0 when there is no such line. */
-static uint64_t flat_value(const char *text, const char *key)
+uint64_t cgroup_flat_value(const char *text, const char *key)
 {
 	size_t n = strlen(key);
 
@@ -405,7 +404,7 @@ int cgroup_read_flat(int dir_fd, const char *file, const char *key, uint64_t *re
 	int r = fileio_read_into_at(dir_fd, file, text, sizeof(text), &bytes);
 
 	if (r == 0)
-		*ret = flat_value(text, key);
+		*ret = cgroup_flat_value(text, key);
 	return r;
 }
 
@@ -420,9 +419,9 @@ int cgroup_leaf_read_events(const struct cgroup_leaf *leaf, struct cgroup_events
 	if (r < 0)
 		return is_gone(r) ? -ENOENT : r;
 	*ret = (struct cgroup_events){
-		.oom = flat_value(text, "oom"),
-		.oom_kill = flat_value(text, "oom_kill"),
-		.oom_group_kill = flat_value(text, "oom_group_kill"),
+		.oom = cgroup_flat_value(text, "oom"),
+		.oom_kill = cgroup_flat_value(text, "oom_kill"),
+		.oom_group_kill = cgroup_flat_value(text, "oom_group_kill"),
 	};
 	return 0;
 }

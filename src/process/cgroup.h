@@ -67,6 +67,8 @@ int cgroup_enable_controller(int dir_fd, const char *controller) _must_check_;
 bool cgroup_has_controller(int dir_fd, const char *controller);
 /* Kills all in a group below dir_fd, waits until it is empty, for timeout_msec at most, and removes it. */
 int cgroup_sweep(int dir_fd, const char *name, int timeout_msec) _must_check_;
+/* Of a text in lines of "key number": 0 when there is no such line. */
+uint64_t cgroup_flat_value(const char *text, const char *key);
 /* The value behind a key, and a file that is one number ("max", or none: otherwise). */
 int cgroup_read_flat(int dir_fd, const char *file, const char *key, uint64_t *ret);
 uint64_t cgroup_read_number(int dir_fd, const char *file, uint64_t otherwise);

@@ -58,6 +58,23 @@ static bool was_signaled(const struct exit_info *e)
 	return e->code == CLD_KILLED || e->code == CLD_DUMPED;
 }
 
+static bool was_killed(const struct exit_info *e)
+{
+	return was_signaled(e) && e->status == SIGKILL;
+}
+
+/* oom_kill alone may tell of a child that the worker outlived; oom alone may rise without any kill. The leaf's own oom
+ * rises when it was the leaf's limit that was hit. systemd-oomd kills by itself, so that the kernel counts nothing. */
+static bool by_kernel(const struct death_evidence *e)
+{
+	return was_killed(&e->exit) && e->have_memory_events && e->oom_kill_rise > 0;
+}
+
+static bool ran_out_of_memory(const struct death_evidence *e)
+{
+	return by_kernel(e) || (was_killed(&e->exit) && e->oomd);
+}
+
 enum death_cause death_classify(const struct death_evidence *e)
 {
 	if (e->hung)
@@ -65,10 +82,9 @@ enum death_cause death_classify(const struct death_evidence *e)
 	/* The SIGKILL at the end of the grace is chargehand's own, whatever the counters say of earlier children. */
 	if (e->stop == DEATH_STOP_GRACE)
 		return DEATH_WORKER_STOPPED;
-	/* oom_kill alone may tell of a child that the worker outlived; oom alone may rise without any kill. The leaf's
-	 * own oom rises when it was the leaf's limit that was hit. */
-	if (was_signaled(&e->exit) && e->exit.status == SIGKILL && e->have_memory_events && e->oom_kill_rise > 0)
-		return e->oom_rise > 0 ? DEATH_WORKER_OUT_OF_MEMORY : DEATH_HOST_OUT_OF_MEMORY;
+	if (ran_out_of_memory(e))
+		return by_kernel(e) && e->oom_rise > 0 && !e->shared ? DEATH_WORKER_OUT_OF_MEMORY
+								     : DEATH_HOST_OUT_OF_MEMORY;
 	if (e->stop == DEATH_STOP_BEFORE)
 		return DEATH_WORKER_STOPPED;
 	return was_signaled(&e->exit) ? DEATH_WORKER_SIGNALED : DEATH_WORKER_EXITED;
@@ -141,6 +157,53 @@ static void put_exit(struct text *t, const struct exit_info *e)
 		put(t, " (core dumped)");
 }
 
+/* Of a group around: the name, and the limit that was hit. */
+static void put_group(struct text *t, const struct death_evidence *e)
+{
+	if (strcmp(e->limit_group, "/") == 0) {
+		put(t, "its container");
+	} else if (!*e->limit_group) {
+		put(t, "the cgroup that it shares with chargehand");
+	} else {
+		put(t, "the cgroup ");
+		put(t, e->limit_group);
+		put(t, e->shared ? ", which it shares with chargehand" : ", around its own");
+	}
+	if (e->limit_group_bytes != UINT64_MAX) {
+		put(t, " (");
+		put_size(t, e->limit_group_bytes);
+		put(t, ")");
+	}
+}
+
+static void put_shortage(struct text *t, const struct death_evidence *e)
+{
+	put(t, "was killed by ");
+	if (!by_kernel(e)) {
+		put(t, "systemd-oomd for a shortage of memory outside of it,");
+		return;
+	}
+	put(t, "the kernel ");
+	if (e->limit_group) {
+		put(t, "at the memory limit of ");
+		put_group(t, e);
+	} else if (e->sees_machine) {
+		put(t, "for lack of memory of the whole machine");
+	} else {
+		put(t, "for lack of memory outside of what can be seen from here");
+	}
+	put(t, e->shared ? "," : ", below its own limit,");
+}
+
+static void put_sender(struct text *t, const struct death_evidence *e)
+{
+	if (e->signal_sender <= 0 || !was_signaled(&e->exit))
+		return;
+	put(t, ", which process ");
+	put_number(t, (uint64_t)e->signal_sender);
+	put(t, " had sent to chargehand,");
+}
+
 static void put_stop(struct text *t, const struct death_evidence *e)
 {
 	if (e->stop == DEATH_STOP_GRACE) {
@@ -162,10 +225,11 @@ static void put_death(struct text *t, const struct death_evidence *e)
 	put(t, ") ");
 	switch (death_classify(e)) {
 	case DEATH_WORKER_OUT_OF_MEMORY:
-		put(t, "was killed by the kernel at its own memory limit");
+		put(t, e->oom_group ? "was killed by the kernel, as a whole, at its own memory limit"
+				    : "was killed by the kernel at its own memory limit");
 		break;
 	case DEATH_HOST_OUT_OF_MEMORY:
-		put(t, "was killed by the kernel for a shortage of memory outside of it, below its own limit,");
+		put_shortage(t, e);
 		break;
 	case DEATH_WORKER_HUNG:
 		put(t, "hung and was ended by chargehand");
@@ -175,6 +239,7 @@ static void put_death(struct text *t, const struct death_evidence *e)
 		break;
 	default:
 		put_exit(t, &e->exit);
+		put_sender(t, e);
 		break;
 	}
 	put(t, " ");
@@ -192,19 +257,53 @@ int death_format(const struct death_evidence *e, char *buffer, size_t buffer_byt
 	return (int)MIN(t.bytes, (size_t)INT_MAX);
 }
 
+/* Those that the kernel killed beside the first process. */
+static uint64_t count_others(const struct death_evidence *e)
+{
+	uint64_t n = e->n_killed_before;
+
+	if (e->have_memory_events && !(by_kernel(e) && e->oom_group))
+		n += e->oom_kill_rise - by_kernel(e);
+	return n;
+}
+
+static void put_memory(struct text *t, const struct death_evidence *e)
+{
+	uint64_t n = count_others(e);
+
+	if (e->memory_peak_bytes > 0) {
+		put(t, "; memory peak ");
+		put_size(t, e->memory_peak_bytes);
+	} else if (e->exit.max_rss_bytes > 0) {
+		put(t, "; its largest process had ");
+		put_size(t, e->exit.max_rss_bytes);
+	}
+	if (e->memory_max_bytes != UINT64_MAX && (e->memory_peak_bytes > 0 || e->exit.max_rss_bytes > 0)) {
+		put(t, " of ");
+		put_size(t, e->memory_max_bytes);
+	}
+	if (n == 0)
+		return;
+	put(t, "; the kernel killed ");
+	put_number(t, n);
+	put(t, n == 1 ? " other process" : " other processes");
+	put(t, e->shared ? " of that cgroup for lack of memory" : " of it for lack of memory");
+}
+
+int death_format_memory(const struct death_evidence *e, char *buffer, size_t buffer_bytes)
+{
+	struct text t = text_begin(buffer, buffer_bytes);
+
+	put_memory(&t, e);
+	return (int)MIN(t.bytes, (size_t)INT_MAX);
+}
+
 int death_format_job(const struct death_evidence *e, size_t n_held, usec_t held_usec, char *buffer, size_t buffer_bytes)
 {
 	struct text t = text_begin(buffer, MIN(buffer_bytes, (size_t)FAIL_MESSAGE_MAX + 1));
 
 	put_death(&t, e);
-	if (e->memory_peak_bytes > 0) {
-		put(&t, "; memory peak ");
-		put_size(&t, e->memory_peak_bytes);
-		if (e->memory_max_bytes != UINT64_MAX) {
-			put(&t, " of ");
-			put_size(&t, e->memory_max_bytes);
-		}
-	}
+	put_memory(&t, e);
 	put(&t, "; it held ");
 	put_number(&t, n_held);
 	put(&t, n_held == 1 ? " job, this one for " : " jobs, this one for ");

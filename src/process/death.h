@@ -40,10 +40,21 @@ struct death_evidence {
 	enum death_stop stop;
 	bool hung;
 	bool killed_by_us; /* the tree was killed by chargehand after the first process had ended */
-	/* memory: counters of the leaf, risen since start? */
+	/* The counters of the leaf, risen since they were last accounted for. Where the worker has none (shared), those
+	 * of the group that it is in together with chargehand, whose own limit is then one of those around. */
 	bool have_memory_events;
+	bool shared;
 	uint64_t oom_kill_rise, oom_rise;
-	uint64_t memory_peak_bytes, memory_max_bytes; /* 0 and UINT64_MAX: unknown, none */
+	uint64_t n_killed_before; /* of its processes, or of those in the shared group, while it lived on */
+	bool oom_group;           /* the kernel kills all of it or nothing: it counts more kills than processes then */
+	/* Outside of it: the nearest group around whose limit was hit, borrowed; NULL: none was. "/" is the root of
+	 * chargehand's own cgroup namespace, which is a container's; "" the shared one, whatever its name. */
+	const char *limit_group;
+	uint64_t limit_group_bytes;
+	bool sees_machine;   /* there is no group around that was not looked at */
+	bool oomd;           /* systemd-oomd(8) says that it was its doing */
+	pid_t signal_sender; /* sent the signal to chargehand, which passed it on; 0: it did not */
+	uint64_t memory_peak_bytes, memory_max_bytes; /* of the leaf; 0 and UINT64_MAX: unknown, none */
 	usec_t stop_grace_usec;
 };
 
@@ -56,8 +67,12 @@ const char *death_signal_name(int signal, char buffer[16]);
  * also for the log. Returns the length as snprintf(3) does. */
 int death_format(const struct death_evidence *e, char *buffer, size_t buffer_bytes);
 
-/* The whole message for one job: death_format() + "; memory peak 812 MiB of 1 GiB" where known + "; it held 3 jobs,
- * this one for 12.3 s". At most FAIL_MESSAGE_MAX bytes. */
+/* "; memory peak 812 MiB of 1 GiB", or the size of its largest process where the kernel does not tell the peak; and
+ * what else the kernel killed. May be empty. */
+int death_format_memory(const struct death_evidence *e, char *buffer, size_t buffer_bytes);
+
+/* The whole message for one job: both of these + "; it held 3 jobs, this one for 12.3 s". At most FAIL_MESSAGE_MAX
+ * bytes. */
 int death_format_job(const struct death_evidence *e, size_t n_held, usec_t held_usec, char *buffer,
 		     size_t buffer_bytes);
 

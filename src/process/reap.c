@@ -4,38 +4,54 @@
  */
 #include "process/reap.h"
 
-#include <stdint.h>
+#include "base/fileio.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 /* wait.h of older C libraries lacks it; the kernel has it since 5.4. */
 #define ID_PIDFD ((idtype_t)3)
 
+#define PROC_FILE_BYTES_MAX ((size_t)1 << 20) /* a user can be in many groups */
+#define PF_EXITING 0x00000004UL               /* the kernel's include/linux/sched.h; in proc(5) as flags */
+
+/* As the system call fills it, whatever the width of the C library's time_t. */
+struct kernel_rusage {
+	long user_time[2], system_time[2];
+	long max_rss_kib;
+	long others[13];
+};
+
 int reap_peek(int pidfd, struct exit_info *ret)
 {
+	struct kernel_rusage usage = {.max_rss_kib = 0};
 	siginfo_t si = {.si_pid = 0};
 
-	if (waitid(ID_PIDFD, (id_t)pidfd, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
+	/* The C library's waitid() keeps the usage for itself, and the reports do not wait for the reaping. */
+	if (syscall(SYS_waitid, ID_PIDFD, (id_t)pidfd, &si, WEXITED | WNOHANG | WNOWAIT, &usage) < 0)
 		return -errno;
 	if (si.si_pid == 0)
 		return -EAGAIN;
 	*ret = (struct exit_info){.pid = si.si_pid, .code = si.si_code, .status = si.si_status};
+	ret->max_rss_bytes = (uint64_t)usage.max_rss_kib * 1024;
 	return 0;
 }
 
 int reap_pidfd(int pidfd, struct exit_info *info)
 {
 	struct exit_info seen;
-	struct rusage usage;
-	int status, r;
+	int r;
 
 	r = reap_peek(pidfd, &seen);
 	if (r < 0)
 		return r;
-	/* A zombie keeps its pid, so from here on the pid is as good as the pidfd, and wait4(2) tells the usage, which
-	 * the C library's waitid() does not. */
-	if (wait4(seen.pid, &status, WNOHANG, &usage) < 0)
+	/* A zombie keeps its pid, so from here on the pid is as good as the pidfd. */
+	if (waitpid(seen.pid, NULL, WNOHANG) < 0)
 		return -errno;
-	seen.max_rss_bytes = (uint64_t)usage.ru_maxrss * 1024;
 	*info = seen;
 	return 0;
 }
@@ -55,6 +71,35 @@ int reap_next(pid_t *ret_pid)
 void reap_orphan(pid_t pid)
 {
 	(void)waitpid(pid, NULL, WNOHANG);
+}
+
+/* The set behind "SigPnd:\t" or "ShdPnd:\t" in /proc/PID/status. */
+static bool is_pending(const char *status, const char *key, int signal)
+{
+	const char *p = strstr(status, key);
+
+	return p && strtoull(p + strlen(key), NULL, 16) >> (signal - 1) & 1;
+}
+
+bool process_is_ending(pid_t pid)
+{
+	_cleanup_free_ char *status = NULL, *stat = NULL;
+	char path[32], state;
+	unsigned long flags;
+	size_t bytes;
+
+	/* A fatal signal is pending for each thread until the thread takes it, and then the thread is exiting. */
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (fileio_read_at(AT_FDCWD, path, PROC_FILE_BYTES_MAX, &status, &bytes) < 0)
+		return true;
+	if (is_pending(status, "\nSigPnd:", SIGKILL) || is_pending(status, "\nShdPnd:", SIGKILL))
+		return true;
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (fileio_read_at(AT_FDCWD, path, PROC_FILE_BYTES_MAX, &stat, &bytes) < 0)
+		return true;
+	const char *p = strrchr(stat, ')'); /* a name may contain one */
+	return !p || sscanf(p, ") %c %*d %*d %*d %*d %*d %lu", &state, &flags) != 2 || state == 'Z' || state == 'X' ||
+	       flags & PF_EXITING;
 }
 
 int exit_info_to_status(const struct exit_info *e)

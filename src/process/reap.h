@@ -17,14 +17,14 @@ struct exit_info {
 	pid_t pid;
 	int code;               /* CLD_EXITED, CLD_KILLED or CLD_DUMPED (waitid(2)) */
 	int status;             /* exit status, or signal */
-	uint64_t max_rss_bytes; /* ru_maxrss, filled by reap_pidfd(); 0 unknown */
+	uint64_t max_rss_bytes; /* ru_maxrss: of the largest process among it and the children that it has reaped */
 };
 
 /* 0 and *ret filled when it has ended; -EAGAIN when it has not; -errno. Reaps nothing. */
 int reap_peek(int pidfd, struct exit_info *ret) _must_check_;
 
-/* Reaps what reap_peek() has seen; adds what only now is known (rusage). */
-int reap_pidfd(int pidfd, struct exit_info *info) _must_check_;
+/* Reaps what reap_peek() has seen. */
+int reap_pidfd(int pidfd, struct exit_info *info);
 
 /* The next child that has ended, without reaping it: 0 and its pid, or -EAGAIN when there is none, -ECHILD when there
  * are no children at all. */
@@ -32,6 +32,10 @@ int reap_next(pid_t *ret_pid) _must_check_;
 
 /* Reaps the orphan pid. */
 void reap_orphan(pid_t pid);
+
+/* Is it killed or exiting, though it may not have ended yet? A process with much memory takes long over its end, and
+ * one that the kernel cannot interrupt longer. True as well when it has ended, reaped or not. */
+bool process_is_ending(pid_t pid);
 
 /* 0..255 as a shell has it: the status, or 128 + signal. */
 int exit_info_to_status(const struct exit_info *e);

@@ -14,6 +14,9 @@
 
 #define XATTR_BYTES_MAX 32
 
+/* Deaths within so long may be of one shortage. */
+#define TOGETHER_USEC USEC_PER_SEC
+
 int surroundings_open(const char *mount, const char *dir, const char *v1_memory_dir, struct surroundings *ret)
 {
 	_cleanup_free_ char *path = dir ? strdup(dir) : NULL;
@@ -39,6 +42,9 @@ int surroundings_open(const char *mount, const char *dir, const char *v1_memory_
 			break;
 		*slash = 0;
 	}
+	/* The root of a hierarchy has no type; that of a cgroup namespace is a group like any other. */
+	if (ret->n > 0)
+		ret->sees_machine = faccessat(ret->groups[ret->n - 1].fd, "cgroup.type", F_OK, 0) < 0;
 	if (v1_memory_dir)
 		ret->v1_fd = open(v1_memory_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return 0;
@@ -70,14 +76,6 @@ uint64_t surroundings_read_oomd(int dir_fd)
 	return sum;
 }
 
-/* The kernel has it since 4.13. */
-static uint64_t read_v1_oom_kill(int dir_fd)
-{
-	uint64_t value;
-
-	return cgroup_read_flat(dir_fd, "memory.oom_control", "oom_kill", &value) == 0 ? value : 0;
-}
-
 void surroundings_read(const struct surroundings *s, struct surroundings_counts *ret)
 {
 	*ret = (struct surroundings_counts){0};
@@ -86,16 +84,26 @@ void surroundings_read(const struct surroundings *s, struct surroundings_counts 
 		ret->oomd[i] = surroundings_read_oomd(s->groups[i].fd);
 	}
 	if (s->v1_fd >= 0)
-		ret->oom_kill = read_v1_oom_kill(s->v1_fd);
-	else if (s->n > 0)
-		(void)cgroup_read_flat(s->groups[0].fd, "memory.events.local", "oom_kill", &ret->oom_kill);
+		ret->v1_fails = cgroup_read_number(s->v1_fd, "memory.failcnt", 0);
 }
 
-bool surroundings_tell(const struct surroundings *s)
+int surroundings_kill_file(const struct surroundings *s, int *ret_dir_fd, const char **ret_file)
 {
-	if (s->v1_fd >= 0)
-		return faccessat(s->v1_fd, "memory.oom_control", R_OK, 0) == 0;
-	return s->n > 0 && faccessat(s->groups[0].fd, "memory.events.local", R_OK, 0) == 0;
+	*ret_dir_fd = s->v1_fd >= 0 ? s->v1_fd : s->n > 0 ? s->groups[0].fd : -EBADF;
+	*ret_file = s->v1_fd >= 0 ? "memory.oom_control" : "memory.events.local"; /* since 4.13, 5.2 */
+	return *ret_dir_fd >= 0 && faccessat(*ret_dir_fd, *ret_file, R_OK, 0) == 0 ? 0 : -ENOENT;
+}
+
+void surroundings_compare(const struct surroundings *s, struct surroundings_past *past, usec_t now,
+			  struct surroundings_counts *ret)
+{
+	if (past->latest_usec > 0 && usec_sub(now, past->latest_usec) > TOGETHER_USEC) {
+		past->counts = past->latest;
+		past->latest_usec = 0;
+	}
+	surroundings_read(s, ret);
+	past->latest = *ret;
+	past->latest_usec = now;
 }
 
 static int find_rise(unsigned n, const uint64_t *before, const uint64_t *after)
@@ -121,4 +129,12 @@ int surroundings_find_oomd(const struct surroundings *s, const struct surroundin
 uint64_t surroundings_limit(const struct surroundings *s, int i)
 {
 	return cgroup_read_number(s->groups[i].fd, "memory.max", UINT64_MAX);
+}
+
+/* Without a limit it is a huge number of pages, in bytes. */
+uint64_t surroundings_v1_limit(const struct surroundings *s)
+{
+	uint64_t limit = cgroup_read_number(s->v1_fd, "memory.limit_in_bytes", UINT64_MAX);
+
+	return limit < (uint64_t)INT64_MAX >> 1 ? limit : UINT64_MAX;
 }

@@ -101,7 +101,9 @@ static void check_cgroup(struct check *c)
 {
 	_cleanup_free_ char *message = NULL;
 	char place[PLACE_TEXT_MAX];
+	const char *file;
 	struct subtree *s;
+	int dir_fd;
 	int r = place_open(c->config, true, &s, &message);
 
 	if (r < 0) {
@@ -121,7 +123,7 @@ static void check_cgroup(struct check *c)
 	c->have_leaves = s->kind != SUBTREE_NONE;
 	if (s->memory || s->kind == SUBTREE_SCOPE)
 		tell(c, "memory", "a worker's death for lack of memory is told by its own cgroup");
-	else if (surroundings_tell(&s->around))
+	else if (surroundings_kill_file(&s->around, &dir_fd, &file) == 0)
 		tell(c, "memory",
 		     "a worker's death for lack of memory is told by the cgroup it shares with chargehand");
 	else

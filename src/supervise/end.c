@@ -16,22 +16,14 @@
 static void worker_gather_evidence(struct worker *w, const struct exit_info *exit)
 {
 	struct death_evidence *e = &w->evidence;
-	struct cgroup_events now;
 
 	e->exit = *exit;
 	e->ended_usec = clock_now_usec();
 	if (e->stop == DEATH_STOP_NONE && (w->stop_asked || (w->terminated && exit->code == CLD_EXITED)))
 		e->stop = DEATH_STOP_BEFORE;
-	if (!w->family.leaf)
-		return;
-	cgroup_leaf_read_memory(w->family.leaf, &e->memory_peak_bytes, &e->memory_max_bytes);
-	if (exit->code == CLD_EXITED || exit->status != SIGKILL)
-		return;
-	if (cgroup_leaf_read_events(w->family.leaf, &now) < 0)
-		return;
-	e->have_memory_events = true;
-	e->oom_kill_rise = usec_sub(now.oom_kill, w->baseline.oom_kill);
-	e->oom_rise = usec_sub(now.oom, w->baseline.oom);
+	if (exit->code != CLD_EXITED && exit->status == w->forwarded_signal)
+		e->signal_sender = w->forwarded_from;
+	memory_gather(w->shop->memory, w->family.leaf, &w->tally, e);
 }
 
 /* May others of its processes still bring its jobs to a good end? */
@@ -80,7 +72,7 @@ static void worker_add_jids(const struct worker *w, struct log_entry *e)
 
 static void worker_log_end(const struct worker *w)
 {
-	char text[FAIL_MESSAGE_MAX];
+	char text[FAIL_MESSAGE_MAX], memory[FAIL_MESSAGE_MAX] = "";
 	struct log_entry e;
 	int level = w->evidence.stop != DEATH_STOP_NONE || (w->evidence.exit.code == CLD_EXITED &&
 							    w->evidence.exit.status == 0 && w->n_lost == 0)
@@ -88,18 +80,21 @@ static void worker_log_end(const struct worker *w)
 			    : LOG_WARNING;
 
 	(void)death_format(&w->evidence, text, sizeof(text));
+	/* Of an end that was a matter of course nobody wants to know how large it was. */
+	if (level <= LOG_WARNING)
+		(void)death_format_memory(&w->evidence, memory, sizeof(memory));
 	worker_begin_entry(w, level, &e);
 	if (w->state < WORKER_SETTLING) {
-		log_entry_end(&e, "%s; waiting for the rest of it, with %zu job%s in hand", text, undertaker_n_held(w),
-			      undertaker_n_held(w) == 1 ? "" : "s");
+		log_entry_end(&e, "%s%s; waiting for the rest of it, with %zu job%s in hand", text, memory,
+			      undertaker_n_held(w), undertaker_n_held(w) == 1 ? "" : "s");
 		return;
 	}
 	worker_add_jids(w, &e);
 	if (w->n_lost == 0)
-		log_entry_end(&e, "%s; it held no job", text);
+		log_entry_end(&e, "%s%s; it held no job", text, memory);
 	else
-		log_entry_end(&e, "%s; %zu job%s FAILed as %s", text, w->n_lost, w->n_lost == 1 ? " is" : "s are",
-			      death_cause_to_errtype(w->certificate.cause));
+		log_entry_end(&e, "%s%s; %zu job%s FAILed as %s", text, memory, w->n_lost,
+			      w->n_lost == 1 ? " is" : "s are", death_cause_to_errtype(w->certificate.cause));
 }
 
 /* All that was said is read, some time after the first process ended, which was a death enough. */
@@ -139,9 +134,7 @@ void worker_check_end(struct worker *w)
 
 	/* Not before the family was looked at and killed: until now its pid was its own. */
 	tree_withdraw(&w->family.tree);
-	r = reap_pidfd(w->pidfd, &exit);
-	if (r == 0)
-		w->evidence.exit.max_rss_bytes = exit.max_rss_bytes;
+	(void)reap_pidfd(w->pidfd, &exit);
 	event_del(&w->pidfd_event);
 	w->pidfd = close_fd(w->pidfd);
 	if (was_known)

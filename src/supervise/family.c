@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * A leaf tells that it is empty by EPOLLPRI on its cgroup.events, which libevent does not know: so an epoll(7) instance
- * of its own stands between. Without a leaf the ends of orphans come as SIGCHLD (see program.c), and a short timer runs
- * for those that are not ours, only while something is left.
+ * A leaf tells that it is empty by news of its cgroup.events. Without a leaf the ends of orphans come as SIGCHLD (see
+ * program.c), and a short timer runs for those that are not ours, only while something is left.
  */
 #include "supervise/family.h"
 
 #include <event2/event.h>
 #include <signal.h>
-#include <sys/epoll.h>
 
 #define FAMILY_POLL_FIRST_USEC (10 * USEC_PER_MSEC)
 #define FAMILY_POLL_MAX_USEC (200 * USEC_PER_MSEC)
@@ -21,7 +19,7 @@ void family_init(struct family *f, struct event_base *base, const char *mark, vo
 		.base = base,
 		.callback = callback,
 		.userdata = userdata,
-		.epoll_fd = -EBADF,
+		.watch.epoll_fd = -EBADF,
 	};
 }
 
@@ -104,26 +102,13 @@ static void family_on_poll(_unused_ evutil_socket_t fd, _unused_ short events, v
 	f->callback(f->userdata); /* may end the watch */
 }
 
-static int family_watch_leaf(struct family *f)
-{
-	struct epoll_event ev = {.events = EPOLLPRI};
-	_cleanup_close_ int fd = epoll_create1(EPOLL_CLOEXEC);
-
-	if (fd < 0 || f->leaf->events_fd < 0 || epoll_ctl(fd, EPOLL_CTL_ADD, f->leaf->events_fd, &ev) < 0)
-		return -errno;
-	if (event_assign(&f->watch, f->base, fd, EV_READ | EV_PERSIST, family_on_watch, f) < 0 ||
-	    event_add(&f->watch, NULL) < 0)
-		return -ENOMEM;
-	f->epoll_fd = TAKE_FD(fd);
-	return 0;
-}
-
 void family_watch(struct family *f)
 {
 	if (f->watching)
 		return;
 	f->watching = true;
-	if (f->leaf && family_watch_leaf(f) == 0)
+	if (f->leaf && f->leaf->events_fd >= 0 &&
+	    watch_open(&f->watch, f->base, f->leaf->events_fd, EV_READ | EV_PERSIST, family_on_watch, f) == 0)
 		return;
 	f->polling = true;
 	f->poll_usec = FAMILY_POLL_FIRST_USEC;
@@ -136,10 +121,7 @@ void family_unwatch(struct family *f)
 	if (!f->watching)
 		return;
 	f->watching = false;
-	if (f->epoll_fd >= 0) {
-		event_del(&f->watch);
-		f->epoll_fd = close_fd(f->epoll_fd);
-	}
+	watch_close(&f->watch);
 	if (f->polling) {
 		event_del(&f->poll);
 		f->polling = false;

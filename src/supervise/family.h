@@ -10,7 +10,7 @@
 #include "process/cgroup.h"
 #include "process/peer.h"
 #include "process/tree.h"
-#include <event2/event_struct.h>
+#include "supervise/watch.h"
 
 struct family {
 	pid_t pid; /* the first process; 0 before it is started */
@@ -21,8 +21,8 @@ struct family {
 	struct event_base *base;
 	void (*callback)(void *userdata);
 	void *userdata;
-	int epoll_fd; /* of the leaf's events while watched, else -EBADF */
-	struct event watch, poll;
+	struct watch watch; /* of the leaf's events */
+	struct event poll;
 	bool watching, polling;
 	usec_t poll_usec;
 };

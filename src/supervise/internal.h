@@ -9,6 +9,7 @@
 #include "supervise/family.h"
 #include "supervise/member.h"
 #include "supervise/pump.h"
+#include "supervise/tally.h"
 #include "supervise/worker.h"
 
 #define WORKER_NAME_MAX (CONFIG_NAME_MAX + 16)
@@ -45,7 +46,9 @@ struct worker {
 	usec_t sessions_gone_usec; /* lingering: since when no session is open; 0 while one is */
 
 	struct death_evidence evidence;
-	struct cgroup_events baseline;
+	struct tally tally;   /* of the leaf */
+	int forwarded_signal; /* the last that was passed on to it */
+	pid_t forwarded_from;
 	size_t n_lost;
 	struct certificate {
 		bool known;
@@ -73,7 +76,8 @@ size_t undertaker_n_held(const struct worker *w);
 size_t undertaker_n_held_by(const struct worker *w, pid_t pid);
 void undertaker_fail_all(struct worker *w); /* of a dead worker */
 void undertaker_fail_one(struct worker *w, struct hold *hold);
-void undertaker_fail_member(struct worker *w, pid_t pid); /* of a process that died alone */
+/* Of a process that died alone; n_killed: how many of the worker's the kernel has killed meanwhile. */
+void undertaker_fail_member(struct worker *w, pid_t pid, uint64_t n_killed);
 void undertaker_take_stray(struct worker *w, struct hold *hold);
 void undertaker_done(struct worker *w);
 

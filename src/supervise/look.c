@@ -9,15 +9,6 @@
 
 #include <stdio.h>
 
-/* The leaf's own counters rise with a process that the worker outlives as well; what is accounted for here must not
- * convict a later kill -9 (hazards 37). */
-static void look_rebase_memory(struct worker *w)
-{
-	struct cgroup_events now;
-	if (w->family.leaf && cgroup_leaf_read_events(w->family.leaf, &now) == 0)
-		w->baseline = now;
-}
-
 /* A process that said HELLO has died, and the worker has not. Its jobs died with it once nobody else has its sessions.
  * Without a leaf a pid proves too little (hazards 12): its jobs are the worker's. */
 static void look_at_members(struct worker *w)
@@ -29,11 +20,13 @@ static void look_at_members(struct worker *w)
 		if (!member->dead || (w->family.leaf && listener_n_sessions_of(w->listener, member->pid) > 0))
 			continue;
 		if (w->family.leaf && !w->ended) {
+			/* The whole worker is dying, and its end has its cause. */
+			if (process_is_ending(w->family.pid))
+				continue;
 			if (undertaker_n_held_by(w, member->pid) > 0 &&
 			    members_kill_new_orphans(&w->members, &w->family) > 0)
 				continue; /* their ends come as SIGCHLD */
-			look_rebase_memory(w);
-			undertaker_fail_member(w, member->pid);
+			undertaker_fail_member(w, member->pid, tally_account_outlived(&w->tally));
 			members_note_orphans(&w->members, &w->family);
 		}
 		member_free(member);

@@ -43,7 +43,7 @@ struct program {
 	bool ever_started, stopping, quiet;
 	int last_status;
 	unsigned n_running, n_greeted, n_left;
-	uint64_t n_deaths, n_lost;
+	uint64_t n_deaths, n_lost, n_outlived;
 	unsigned n_slots;
 	struct slot slots[];
 };
@@ -230,9 +230,17 @@ static void slot_on_gone(void *owner, struct worker *w)
 	p->n_left--;
 }
 
+static void slot_on_outlived(void *owner, uint64_t n)
+{
+	struct slot *s = owner;
+
+	program_count_outlived(s->program, n);
+}
+
 static const struct worker_ops slot_ops = {
 	.on_greeted = slot_on_greeted,
 	.on_ended = slot_on_ended,
+	.on_outlived = slot_on_outlived,
 	.on_drained = slot_on_drained,
 	.on_gone = slot_on_gone,
 };
@@ -328,12 +336,27 @@ void program_set_quiet(struct program *p, bool quiet)
 		worker_set_quiet(w, quiet);
 }
 
-void program_forward_signal(struct program *p, int signal)
+void program_forward_signal(struct program *p, int signal, pid_t sender)
 {
 	struct worker *w;
 
 	TAILQ_FOREACH (w, &p->workers, entry)
-		worker_forward_signal(w, signal);
+		worker_forward_signal(w, signal, sender);
+}
+
+void program_count_outlived(struct program *p, uint64_t n)
+{
+	p->n_outlived += n;
+}
+
+bool program_has_ending(const struct program *p)
+{
+	const struct worker *w;
+
+	TAILQ_FOREACH (w, &p->workers, entry)
+		if (worker_is_ending(w))
+			return true;
+	return false;
 }
 
 static struct worker *program_find_child(struct program *p, pid_t pid)
@@ -404,6 +427,7 @@ void program_tell(const struct program *p, struct news *news)
 	news->n_left = p->n_left;
 	news->n_deaths = p->n_deaths;
 	news->n_lost = p->n_lost;
+	news->n_outlived = p->n_outlived;
 	news->quiet = p->quiet;
 }
 

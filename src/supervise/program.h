@@ -28,7 +28,11 @@ int program_start(struct program *p) _must_check_;
 void program_stop(struct program *p);
 void program_hurry(struct program *p);
 void program_set_quiet(struct program *p, bool quiet);
-void program_forward_signal(struct program *p, int signal);
+void program_forward_signal(struct program *p, int signal, pid_t sender);
+/* Is any worker's first process on its way out? */
+bool program_has_ending(const struct program *p);
+/* The kernel killed n processes for lack of memory, and no worker has died of it. */
+void program_count_outlived(struct program *p, uint64_t n);
 
 /* A child of ours has ended (SIGCHLD): a first process, or an orphan of some worker's. Reaps all that have. */
 void program_reap(struct program *p);

@@ -5,6 +5,7 @@
  */
 #include "supervise/internal.h"
 
+#include "base/entry.h"
 #include "base/log.h"
 #include "config/environment.h"
 #include "process/leftover.h"
@@ -49,6 +50,30 @@ static void worker_make_mark(struct worker *w)
 	(void)snprintf(w->mark, sizeof(w->mark), "%s-%016" PRIx64, w->name, random);
 }
 
+static bool worker_may_be_victim(void *userdata)
+{
+	return worker_is_ending(userdata);
+}
+
+/* The main process has outlived it, and so its jobs have, or the library has FAILed them (faktory-clients, rule 19). */
+static void worker_on_outlived(void *userdata, uint64_t n)
+{
+	const struct worker *w = userdata;
+	struct log_entry e;
+
+	log_entry_begin(&e, LOG_WARNING, LOG_ID_OUT_OF_MEMORY);
+	log_entry_field(&e, "CHARGEHAND_WORKER", "%s", w->name);
+	log_entry_end(&e,
+		      "%s: the kernel has killed %" PRIu64 " of its processes for lack of memory; it goes on without",
+		      w->name, n);
+	w->ops->on_outlived(w->owner, n);
+}
+
+static const struct tally_ops worker_tally_ops = {
+	.may_be_first = worker_may_be_victim,
+	.on_outlived = worker_on_outlived,
+};
+
 static int worker_make_leaf(struct worker *w, unsigned generation, const char **ret_what)
 {
 	const struct config *c = w->shop->config;
@@ -67,6 +92,10 @@ static int worker_make_leaf(struct worker *w, unsigned generation, const char **
 		(void)snprintf(name, sizeof(name), i ? "%s-%u.%u" : "%s-%u", w->name, generation, i);
 		r = cgroup_leaf_new(w->shop->subtree->fd, name, &limits, &w->family.leaf, ret_what);
 	}
+	/* Where there is no memory controller there are no events of it. */
+	if (r == 0)
+		(void)tally_open(&w->tally, w->shop->base, w->family.leaf->dir_fd, "memory.events", &worker_tally_ops,
+				 w);
 	return r;
 }
 
@@ -203,8 +232,10 @@ int worker_start(const struct workshop *shop, const char *name, unsigned generat
 				.worker = name,
 				.memory_max_bytes = CGROUP_UNLIMITED,
 				.stop_grace_usec = shop->config->stop_grace_usec,
+				.oom_group = shop->config->oom_group,
 			},
 	};
+	tally_init(&w->tally);
 	worker_make_mark(w);
 	family_init(&w->family, shop->base, w->mark, worker_on_family, w);
 	members_init(&w->members, shop->base, worker_on_family, w);
@@ -254,6 +285,7 @@ struct worker *worker_free(struct worker *w)
 		worker_leave_jobs(w);
 		listener_free(w->listener);
 	}
+	tally_close(&w->tally);
 	r = family_done(&w->family);
 	if (r < 0)
 		(void)log_warning_errno(r, "%s: its cgroup cannot be removed: %m", w->name);

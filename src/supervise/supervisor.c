@@ -17,6 +17,7 @@
 #include "supervise/terminal.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -152,7 +153,7 @@ static void supervisor_on_signal(void *userdata, int signal, pid_t sender)
 		/* As an init would: libraries print their threads, or rotate logs, by such. Not those of a terminal. */
 		if (sender != 0) {
 			log_info("%s from process %d is passed on to the workers", strsignal(signal), sender);
-			program_forward_signal(s->program, signal);
+			program_forward_signal(s->program, signal, sender);
 		}
 	}
 }
@@ -199,6 +200,29 @@ static int supervisor_new_timers(struct supervisor *s)
 	return s->patience && s->forget ? 0 : -ENOMEM;
 }
 
+static bool supervisor_may_be_victim(void *userdata)
+{
+	const struct supervisor *s = userdata;
+
+	return s->program && program_has_ending(s->program);
+}
+
+static void supervisor_on_outlived(void *userdata, uint64_t n)
+{
+	struct supervisor *s = userdata;
+
+	log_warning("The kernel has killed %" PRIu64
+		    " process%s for lack of memory in the cgroup that chargehand shares "
+		    "with its workers; no worker has died of it",
+		    n, n == 1 ? "" : "es");
+	program_count_outlived(s->program, n);
+}
+
+static const struct tally_ops shared_tally_ops = {
+	.may_be_first = supervisor_may_be_victim,
+	.on_outlived = supervisor_on_outlived,
+};
+
 static int supervisor_open(struct supervisor *s)
 {
 	const struct gateway_settings settings = {
@@ -223,6 +247,8 @@ static int supervisor_open(struct supervisor *s)
 		r = reporter_new(s->dialer, shop->ledger, supervisor_on_answer, s, &shop->reporter);
 	if (r == 0)
 		r = gateway_new(shop->base, shop->ledger, s->dialer, &settings, &worker_gateway_ops, &shop->gateway);
+	if (r == 0)
+		r = memory_new(shop->base, shop->subtree, &shared_tally_ops, s, &shop->memory);
 	if (r == 0)
 		r = program_new(shop, &s->program);
 	if (r < 0)
@@ -296,6 +322,7 @@ static void supervisor_close(struct supervisor *s)
 		event_free(s->patience);
 	if (s->forget)
 		event_free(s->forget);
+	shop->memory = memory_free(shop->memory);
 	shop->subtree = subtree_close(shop->subtree);
 	if (shop->base)
 		event_base_free(shop->base);

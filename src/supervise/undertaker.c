@@ -10,6 +10,7 @@
 #include "base/parse.h"
 #include "faktory/fail.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -117,10 +118,10 @@ void undertaker_fail_one(struct worker *w, struct hold *hold)
 	fail_dead(w, hold, clock_now_usec());
 }
 
-void undertaker_fail_member(struct worker *w, pid_t pid)
+void undertaker_fail_member(struct worker *w, pid_t pid, uint64_t n_killed)
 {
 	struct certificate c = {.known = false};
-	char message[FAIL_MESSAGE_MAX + 1], held[FORMAT_DURATION_MAX];
+	char message[FAIL_MESSAGE_MAX + 1], held[FORMAT_DURATION_MAX], memory[96] = "";
 	usec_t now = clock_now_usec();
 	size_t n = undertaker_n_held_by(w, pid);
 	struct hold *hold, *next;
@@ -135,15 +136,20 @@ void undertaker_fail_member(struct worker *w, pid_t pid)
 	log_entry_field(&e, "CHARGEHAND_PID", "%d", pid);
 	log_entry_field(&e, "CHARGEHAND_CAUSE", "%s", death_cause_to_errtype(DEATH_WORKER_EXITED));
 	log_entry_field(&e, "CHARGEHAND_JOBS", "%zu", n);
-	/* Its parent has its status; what is known here is that it is gone. */
+	/* Its parent has its status; what is known here is that it is gone. The kernel counts its victims, and does not
+	 * say who they are. */
+	if (n_killed > 0)
+		(void)snprintf(memory, sizeof(memory),
+			       "; the kernel has just killed %" PRIu64 " process%s of the worker for lack of memory",
+			       n_killed, n_killed == 1 ? "" : "es");
 	r = certificate_write(w, DEATH_WORKER_EXITED, &c);
 	for (hold = LIST_FIRST(&listener_holder(w->listener)->holds); hold; hold = next) {
 		next = LIST_NEXT(hold, in_holder);
 		if (hold->state != HOLD_HELD || hold->pid != pid)
 			continue;
 		(void)snprintf(message, sizeof(message),
-			       "process %d of %s (pid %d) died; it held %zu job%s, this one for %s", pid, w->name,
-			       w->family.pid, n, n == 1 ? "" : "s",
+			       "process %d of %s (pid %d) died%s; it held %zu job%s, this one for %s", pid, w->name,
+			       w->family.pid, memory, n, n == 1 ? "" : "s",
 			       format_duration(held, usec_sub(now, hold->received_usec)));
 		log_entry_field(&e, "CHARGEHAND_JID", "%s", jid_show(jid, hold->jid, hold->jid_bytes));
 		if (r == 0)
@@ -153,8 +159,8 @@ void undertaker_fail_member(struct worker *w, pid_t pid)
 	}
 	free(c.tail);
 	reporter_flush(w->shop->reporter);
-	log_entry_end(&e, "%s: its process %d died; %zu job%s FAILed as %s", w->name, pid, n, n == 1 ? " is" : "s are",
-		      death_cause_to_errtype(DEATH_WORKER_EXITED));
+	log_entry_end(&e, "%s: its process %d died%s; %zu job%s FAILed as %s", w->name, pid, memory, n,
+		      n == 1 ? " is" : "s are", death_cause_to_errtype(DEATH_WORKER_EXITED));
 }
 
 static int send_return(struct worker *w, struct hold *hold)

@@ -256,8 +256,10 @@ void worker_set_quiet(struct worker *w, bool quiet)
 		listener_set_quiet(w->listener, quiet);
 }
 
-void worker_forward_signal(struct worker *w, int signal)
+void worker_forward_signal(struct worker *w, int signal, pid_t sender)
 {
+	w->forwarded_signal = signal;
+	w->forwarded_from = sender;
 	worker_signal_main(w, signal);
 }
 
@@ -293,6 +295,11 @@ const struct holder *worker_holder(const struct worker *w)
 bool worker_has_ended(const struct worker *w)
 {
 	return w->end_told;
+}
+
+bool worker_is_ending(const struct worker *w)
+{
+	return !w->ended && w->family.pid > 0 && process_is_ending(w->family.pid);
 }
 
 const struct exit_info *worker_exit(const struct worker *w)

@@ -18,6 +18,7 @@
 #include "process/subtree.h"
 #include "report/reporter.h"
 #include "supervise/life.h"
+#include "supervise/memory.h"
 #include "supervise/outlet.h"
 #include "supervise/supervisor.h"
 #include <sys/queue.h>
@@ -34,7 +35,8 @@ struct workshop {
 	struct peer_lookup *peers; /* NULL: strangers cannot be told */
 	struct outlet *outlet;
 	struct subtree *subtree; /* for leaves, where there are any */
-	bool terminal;           /* the only worker gets the terminal that chargehand has */
+	struct memory *memory;
+	bool terminal; /* the only worker gets the terminal that chargehand has */
 };
 
 struct worker;
@@ -44,6 +46,8 @@ struct worker_ops {
 	void (*on_greeted)(void *owner, struct worker *w);
 	/* The first process has ended, or will not end. The slot is free. */
 	void (*on_ended)(void *owner, struct worker *w);
+	/* The kernel has killed n of its processes for lack of memory, and not the first one. */
+	void (*on_outlived)(void *owner, uint64_t n);
 	/* Everything it said is read: worker_n_lost() is known. */
 	void (*on_drained)(void *owner, struct worker *w);
 	/* Nothing more will come of it. To be freed after the present turn of the loop, not in the call. */
@@ -70,7 +74,7 @@ struct worker *worker_free(struct worker *w);
 void worker_stop(struct worker *w);
 void worker_hurry(struct worker *w);
 void worker_set_quiet(struct worker *w, bool quiet);
-void worker_forward_signal(struct worker *w, int signal);
+void worker_forward_signal(struct worker *w, int signal, pid_t sender);
 
 /* Has the first process ended? To be called when a child of its pid, or of no known pid, has. */
 void worker_check_end(struct worker *w);
@@ -90,6 +94,7 @@ pid_t worker_pid(const struct worker *w);
 enum worker_state worker_get_state(const struct worker *w);
 const struct holder *worker_holder(const struct worker *w);
 bool worker_has_ended(const struct worker *w);
+bool worker_is_ending(const struct worker *w); /* its first process, which is still to be seen to end */
 
 /* Once it has ended. */
 const struct exit_info *worker_exit(const struct worker *w);

@@ -41,7 +41,11 @@ class Memory(Boots):
     def test_cgroups_with_memory(self):
         servers.need_real()
         self.boot(self.python("integration/test_death.py", "-k", "Leaves", "-k", "InLeaf.test_killed_with_25"),
-                  self.python("vm/test_memory.py"), self.python("vm/test_place.py", "-k", "OwnGroup"))
+                  self.python("vm/test_place.py", "-k", "OwnGroup"))
+
+    def test_causes_of_death(self):
+        servers.need_real()
+        self.boot(self.python("vm/test_memory.py"), limit=110)
 
 
 class Systemd(Boots):

@@ -26,6 +26,8 @@ TestSuite(death);
 	}
 #define LIFE .worker = "mail.1", .started_usec = 5 * USEC_PER_SEC, .ended_usec = 11525 * USEC_PER_SEC
 #define MEMORY(kills, own) .have_memory_events = true, .oom_kill_rise = (kills), .oom_rise = (own)
+#define GROUP(name, bytes) .limit_group = (name), .limit_group_bytes = (bytes)
+#define AFTER " 3h 12m after its start"
 
 struct row {
 	enum death_cause cause;
@@ -54,11 +56,49 @@ static const struct row rows[] = {
 	{DEATH_WORKER_OUT_OF_MEMORY,
 	 "mail.1 (pid 4711) was killed by the kernel at its own memory limit 3h 12m after its start",
 	 {LIFE, .exit = KILLED(SIGKILL), MEMORY(1, 1)}},
+	{DEATH_WORKER_OUT_OF_MEMORY,
+	 "mail.1 (pid 4711) was killed by the kernel, as a whole, at its own memory limit" AFTER,
+	 {LIFE, .exit = KILLED(SIGKILL), MEMORY(5, 1), .oom_group = true}},
 	/* Not its own limit's doing. */
 	{DEATH_HOST_OUT_OF_MEMORY,
-	 "mail.1 (pid 4711) was killed by the kernel for a shortage of memory outside of it, below its own limit, "
-	 "3h 12m after its start",
-	 {LIFE, .exit = KILLED(SIGKILL), MEMORY(2, 0)}},
+	 "mail.1 (pid 4711) was killed by the kernel for lack of memory of the whole machine, below its own "
+	 "limit," AFTER,
+	 {LIFE, .exit = KILLED(SIGKILL), MEMORY(2, 0), .sees_machine = true}},
+	{DEATH_HOST_OUT_OF_MEMORY,
+	 "mail.1 (pid 4711) was killed by the kernel for lack of memory outside of what can be seen from here, below "
+	 "its "
+	 "own limit," AFTER,
+	 {LIFE, .exit = KILLED(SIGKILL), MEMORY(1, 0)}},
+	{DEATH_HOST_OUT_OF_MEMORY,
+	 "mail.1 (pid 4711) was killed by the kernel at the memory limit of the cgroup /system.slice/mail.service, "
+	 "around "
+	 "its own (200 MiB), below its own limit," AFTER,
+	 {LIFE, .exit = KILLED(SIGKILL), MEMORY(1, 0), GROUP("/system.slice/mail.service", (uint64_t)200 << 20),
+	  .sees_machine = true}},
+	{DEATH_HOST_OUT_OF_MEMORY,
+	 "mail.1 (pid 4711) was killed by systemd-oomd for a shortage of memory outside of it," AFTER,
+	 {LIFE, .exit = KILLED(SIGKILL), MEMORY(0, 0), .oomd = true, .sees_machine = true}},
+	{DEATH_HOST_OUT_OF_MEMORY, NULL, {LIFE, .exit = KILLED(SIGKILL), .oomd = true}},
+	/* systemd-oomd sends SIGKILL and nothing else. */
+	{DEATH_WORKER_SIGNALED, NULL, {LIFE, .exit = KILLED(SIGTERM), MEMORY(0, 0), .oomd = true}},
+	/* No leaf: the shared group counts, and its limit is not the worker's own. */
+	{DEATH_HOST_OUT_OF_MEMORY,
+	 "mail.1 (pid 4711) was killed by the kernel at the memory limit of its container (64 MiB)," AFTER,
+	 {LIFE, .exit = KILLED(SIGKILL), MEMORY(1, 1), GROUP("/", (uint64_t)64 << 20), .shared = true}},
+	{DEATH_HOST_OUT_OF_MEMORY,
+	 "mail.1 (pid 4711) was killed by the kernel at the memory limit of the cgroup that it shares with chargehand "
+	 "(64 MiB)," AFTER,
+	 {LIFE, .exit = KILLED(SIGKILL), MEMORY(1, 0), GROUP("", (uint64_t)64 << 20), .shared = true}},
+	{DEATH_HOST_OUT_OF_MEMORY,
+	 "mail.1 (pid 4711) was killed by the kernel at the memory limit of the cgroup /a/b, which it shares with "
+	 "chargehand," AFTER,
+	 {LIFE, .exit = KILLED(SIGKILL), MEMORY(1, 0), GROUP("/a/b", UINT64_MAX), .shared = true}},
+	{DEATH_HOST_OUT_OF_MEMORY,
+	 "mail.1 (pid 4711) was killed by the kernel for lack of memory outside of what can be seen from here," AFTER,
+	 {LIFE, .exit = KILLED(SIGKILL), MEMORY(1, 1), .shared = true}},
+	{DEATH_WORKER_SIGNALED,
+	 "mail.1 (pid 4711) was killed by SIGUSR1, which process 99 had sent to chargehand," AFTER,
+	 {LIFE, .exit = KILLED(SIGUSR1), .signal_sender = 99}},
 	/* A child was killed, and the worker gave up by itself. */
 	{DEATH_WORKER_EXITED, NULL, {LIFE, .exit = EXITED(1), MEMORY(1, 1)}},
 	{DEATH_WORKER_SIGNALED, NULL, {LIFE, .exit = KILLED(SIGTERM), MEMORY(1, 1)}},
@@ -141,6 +181,49 @@ Test(death, a_job_is_told_of_memory_and_of_its_own_time)
 		     (char *)"mail.1 (pid 4711) was killed by SIGSEGV (core dumped) 3h 12m after its start; memory "
 			     "peak 812 MiB of 1 GiB; it held 3 jobs, this one for 12.3 s"));
 	cr_expect(eq(int, n, (int)strlen(text)));
+}
+
+static void check_memory(const struct death_evidence *e, const char *want)
+{
+	char text[FAIL_MESSAGE_MAX + 1];
+	int n = death_format_memory(e, text, sizeof(text));
+
+	cr_expect(eq(str, text, (char *)want));
+	cr_expect(eq(int, n, (int)strlen(want)));
+}
+
+Test(death, what_is_known_of_memory)
+{
+	struct death_evidence e = {LIFE, .exit = KILLED(SIGKILL), .memory_max_bytes = UINT64_MAX};
+
+	check_memory(&e, "");
+	e.exit.max_rss_bytes = (uint64_t)30 << 20;
+	check_memory(&e, "; its largest process had 30 MiB");
+	e.memory_max_bytes = (uint64_t)64 << 20;
+	check_memory(&e, "; its largest process had 30 MiB of 64 MiB");
+	e.memory_peak_bytes = (uint64_t)63 << 20;
+	check_memory(&e, "; memory peak 63 MiB of 64 MiB");
+}
+
+Test(death, who_else_was_killed)
+{
+	struct death_evidence e = {LIFE, .exit = KILLED(SIGKILL), .memory_max_bytes = UINT64_MAX, MEMORY(1, 1)};
+
+	check_memory(&e, "");
+	e.oom_kill_rise = 2;
+	check_memory(&e, "; the kernel killed 1 other process of it for lack of memory");
+	e.n_killed_before = 3;
+	check_memory(&e, "; the kernel killed 4 other processes of it for lack of memory");
+	/* Not of a group kill: it counts one more than there are processes. */
+	e.n_killed_before = 0;
+	e.oom_group = true;
+	check_memory(&e, "");
+	/* A master that gives up when the kernel takes its child. */
+	e = (struct death_evidence){LIFE, .exit = EXITED(1), .memory_max_bytes = UINT64_MAX, MEMORY(1, 1)};
+	check_memory(&e, "; the kernel killed 1 other process of it for lack of memory");
+	e = (struct death_evidence){LIFE, .exit = KILLED(SIGKILL), .memory_max_bytes = UINT64_MAX, MEMORY(3, 0),
+				    .shared = true};
+	check_memory(&e, "; the kernel killed 2 other processes of that cgroup for lack of memory");
 }
 
 Test(death, text_is_cut_where_its_room_ends_and_never_longer_than_the_server_takes)

@@ -49,7 +49,7 @@ static void check_end(enum how how, int number, int code, int shell_status)
 	cr_expect(eq(int, first.pid, pid));
 	cr_expect(eq(int, first.code, code), "%d", number);
 	cr_expect(eq(int, first.status, number));
-	cr_expect(eq(u64, first.max_rss_bytes, 0));
+	cr_expect(gt(u64, first.max_rss_bytes, 4096));
 	cr_expect(eq(int, exit_info_to_status(&first), shell_status));
 	/* Looking reaps nothing. */
 	cr_expect(eq(int, reap_peek(pidfd, &second), 0));
@@ -130,4 +130,20 @@ Test(reap, orphans_are_found_one_after_another_and_a_first_process_is_left_for_i
 	reap_orphan(other); /* nothing to do, and it does not wait */
 	close(first_fd);
 	close(other_fd);
+}
+
+Test(reap, a_process_that_is_killed_is_ending_and_so_is_a_zombie)
+{
+	int pidfd;
+	pid_t pid = start(NEVER, 0, &pidfd);
+	struct exit_info info;
+
+	cr_expect(not(process_is_ending(pid)));
+	cr_expect(not(process_is_ending(getpid())));
+	cr_assert(eq(int, kill(pid, SIGKILL), 0));
+	await_readable(pidfd);
+	cr_expect(process_is_ending(pid));
+	cr_assert(eq(int, reap_pidfd(pidfd, &info), 0));
+	cr_expect(process_is_ending(pid));
+	(void)close(pidfd);
 }

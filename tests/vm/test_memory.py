@@ -1,17 +1,30 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What the death certificate says of memory, where there is a memory controller. P5: the cause is named."""
+"""What the death certificate says where there is a memory controller: every cause that the kernel's counters tell, and those
+which they must not be blamed for. P5: the cause is named."""
 import os
+import re
+import signal
 import sys
+import tempfile
 import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
+import certificate
 import cgroups
 import servers
 import tap
 from faktory_client import make_job, new_jid
-from puppets import Puppets
+from puppets import Puppets, program
+from servers import wait_until
+
+ROOT = "/sys/fs/cgroup"
+
+
+def group_of(pid):
+    with open(f"/proc/{pid}/cgroup") as f:
+        return ROOT + f.read().strip().removeprefix("0::")
 
 
 class Case(unittest.TestCase):
@@ -21,38 +34,208 @@ class Case(unittest.TestCase):
         tap.need("memory", cgroups.memory()[1])
         servers.need_real()
         self.server = servers.shared("real")
+        self.server.flush()
         self.directory = cgroups.Directory()
         self.addCleanup(self.directory.close)
         self.queue = f"q{new_jid()}"
 
-    def stage(self, *options):
-        s = Puppets(self.server, instances=1, options=["--cgroup", self.directory.path, *options])
+    def limit_directory(self, size):
+        with open(os.path.join(self.directory.path, "memory.max"), "w") as f:
+            f.write(size)
+
+    def stage(self, *options, instances=1, place=None, **more):
+        place = place or ["--cgroup", self.directory.path]
+        s = Puppets(self.server, instances=instances, options=[*place, *options], **more)
         self.addCleanup(s.close)
         return s
 
-    def holder(self, stage, n=1, **job):
-        """A puppet with n jobs in hand, and their jids."""
+    def holder(self, stage):
+        """A puppet with two jobs in hand, of which one will be on the page of retries and one on that of the dead."""
         p = stage.take()
-        jobs = [make_job(queue=self.queue, **job) for _ in range(n)]
+        jobs = [make_job(queue=self.queue), make_job(queue=self.queue, retry=-1)]
         self.server.pushb(jobs)
         p.hello("a", wid=new_jid())
-        for _ in range(n):
+        for _ in jobs:
             p.send("a", f"FETCH {self.queue}\r\n".encode())
             p.receive("a", int(p.line("a")[1:]) + 2)
-        return p, [job["jid"] for job in jobs]
+        p.jids = [job["jid"] for job in jobs]
+        return p
 
-    def failure(self, jid):
-        return self.server.wait_jid(jid, "retries")["failure"]
+    def check(self, puppet, errtype, how, rest=r""):
+        for jid, place in zip(puppet.jids, ("retries", "dead")):
+            certificate.check(self, self.server, jid, errtype,
+                              rf"^p\.\d \(pid {puppet.pid}\) {how} \S.* after its start; memory peak \S+ [KM]iB.*{rest}"
+                              r"; it held 2 jobs, this one for ", place)
 
 
-class OwnLimit(Case):
-    def test_killed_at_its_own_limit(self):
-        p, (jid,) = self.holder(self.stage("--memory-max", "24M"))
+class OutOfMemory(Case):
+    def test_own_limit(self):
+        p = self.holder(self.stage("--memory-max", "24M"))
         self.assertFalse(p.eat(64))
-        failure = self.failure(jid)
-        self.assertEqual(failure["errtype"], "WorkerOutOfMemory")
-        self.assertRegex(failure["message"], r"^p\.1 \(pid \d+\) was killed by the kernel at its own memory limit .* after its "
-                         r"start; memory peak 2[0-9](\.\d)? MiB of 24 MiB; it held 1 job, this one for ")
+        self.check(p, "WorkerOutOfMemory", "was killed by the kernel at its own memory limit", " of 24 MiB")
+
+    def test_own_limit_and_all_die_of_it(self):
+        s = self.stage("--memory-max", "24M", "--oom-group", "yes")
+        p = self.holder(s)
+        with self.assertRaises(OSError):  # a child eats, and its parent dies with it
+            p.feed(64)
+        self.check(p, "WorkerOutOfMemory", "was killed by the kernel, as a whole, at its own memory limit", " of 24 MiB")
+        self.assertNotRegex(s.chargehand.log(), "goes on without")
+
+    def test_limit_of_the_group_around(self):
+        self.limit_directory("48M")
+        p = self.holder(self.stage("--memory-max", "200M"))
+        self.assertFalse(p.eat(100))
+        name = re.escape(self.directory.path.removeprefix(ROOT))
+        self.check(p, "HostOutOfMemory", rf"was killed by the kernel at the memory limit of the cgroup {name}, around its own "
+                                         r"\(48 MiB\), below its own limit,", " of 200 MiB")
+
+    def test_the_next_one_is_not_blamed_on_that_limit(self):
+        self.limit_directory("48M")
+        s = self.stage("--memory-max", "24M", instances=2)
+        p = self.holder(s)
+        other = s.take()
+        self.assertFalse(other.eat(40))
+        s.chargehand.wait_log("its own memory limit")
+        p.kill()
+        self.check(p, "WorkerSignaled", "was killed by SIGKILL", " of 24 MiB")
+
+    def test_the_whole_machine(self):
+        p = self.holder(self.stage())
+        while p.eat(100):
+            pass
+        self.check(p, "HostOutOfMemory", "was killed by the kernel for lack of memory of the whole machine, below its own limit,")
+
+    def test_systemd_oomd(self):
+        """Its marks are set by hand: it sets this one before it kills."""
+        p = self.holder(self.stage())
+        os.setxattr(group_of(p.pid), "user.oomd_ooms", b"1")
+        p.kill()
+        self.check(p, "HostOutOfMemory", "was killed by systemd-oomd for a shortage of memory outside of it,")
+
+    def test_several_die_of_one_shortage(self):
+        self.limit_directory("64M")
+        s = self.stage(instances=2)
+        one, two = self.holder(s), self.holder(s)
+        for p in (one, two):
+            p.control.sendall(b"eat 60\n")
+        reports = [jid for p in (one, two) for jid in p.jids[:1]]
+        wait_until(lambda: any(self.server.find(jid)[0] == "retries" for jid in reports))
+        dead = [p for p in (one, two) if self.server.find(p.jids[0])[0] == "retries"]
+        for p in dead:
+            self.check(p, "HostOutOfMemory", "was killed by the kernel at the memory limit of the cgroup .*")
+
+
+class NotOutOfMemory(Case):
+    def test_a_child_that_the_worker_outlives(self):
+        """Hazards 37: the kill is told and counted, and does not make a later kill -9 a death of memory."""
+        s = self.stage("--memory-max", "24M")
+        p = self.holder(s)
+        self.assertEqual(p.feed(64), signal.SIGKILL)
+        s.chargehand.wait_log(r"p\.1: the kernel has killed 1 of its processes for lack of memory; it goes on without")
+        self.assertEqual(self.server.find(p.jids[0])[0], "working")
+        # Again: reading has armed the notification once more.
+        self.assertEqual(p.feed(64), signal.SIGKILL)
+        s.chargehand.wait_log(r"p\.1: the kernel has killed 1 of its processes", count=2)
+        p.kill()
+        self.check(p, "WorkerSignaled", "was killed by SIGKILL", " of 24 MiB; the kernel killed 2 other processes of it for "
+                                                                 "lack of memory")
+
+    def test_a_parent_that_gives_up_when_its_child_is_killed(self):
+        p = self.holder(self.stage("--memory-max", "24M"))
+        self.assertEqual(p.feed(64), signal.SIGKILL)
+        p.exit(1)
+        self.check(p, "WorkerExited", "exited with status 1", "; the kernel killed 1 other process of it for lack of memory")
+
+    def test_killed_while_a_neighbour_runs_out_of_memory(self):
+        s = self.stage("--memory-max", "24M", instances=2)
+        p, other = self.holder(s), self.holder(s)
+        s.stop()
+        self.assertFalse(other.eat(64))
+        p.kill()
+        s.go()
+        self.check(other, "WorkerOutOfMemory", "was killed by the kernel at its own memory limit")
+        self.check(p, "WorkerSignaled", "was killed by SIGKILL", " of 24 MiB")
+
+    def test_killed_by_somebody(self):
+        p = self.holder(self.stage())
+        p.kill()
+        self.check(p, "WorkerSignaled", "was killed by SIGKILL")
+
+    def test_a_crash_with_a_core_dump(self):
+        place = tempfile.mkdtemp()
+        p = self.holder(self.stage(command=["sh", "-c", f"cd {place}; ulimit -c unlimited; exec {program()}"]))
+        p.crash(signal.SIGSEGV)
+        self.check(p, "WorkerSignaled", r"was killed by SIGSEGV \(core dumped\)")
+
+    def test_an_exit(self):
+        p = self.holder(self.stage())
+        p.exit(7)
+        self.check(p, "WorkerExited", "exited with status 7")
+
+    def test_a_stop_and_its_grace(self):
+        s = self.stage("--stop-grace", "100ms", "--", "sh", "-c", f"trap '' TERM; exec {program()}")
+        p = self.holder(s)
+        self.assertEqual(s.chargehand.stop(), 0)
+        self.check(p, "WorkerStopped", r"was told to stop and killed at the end of its grace of 100\.0 ms,")
+
+    def test_a_stop_and_its_end(self):
+        s = self.stage()
+        p = self.holder(s)
+        self.assertEqual(s.chargehand.stop(), 0)
+        self.check(p, "WorkerStopped", "was told to stop and was killed by SIGTERM before the end of its grace,")
+
+
+class Shared(Case):
+    """Workers without leaves in a group whose counters can be read: that of chargehand itself."""
+
+    def setUp(self):
+        super().setUp()
+        self.limit_directory("64M")
+        self.procs = os.path.join(self.directory.path, "cgroup.procs")
+
+    def stage_inside(self, instances=1):
+        """chargehand and all of its workers in the directory's group."""
+        wrapper = os.path.join(tempfile.mkdtemp(), "inside")
+        with open(wrapper, "w") as f:
+            f.write(f'#!/bin/sh\necho $$ >{self.procs}\nexec "{os.environ["CHARGEHAND"]}" "$@"\n')
+        os.chmod(wrapper, 0o755)
+        outer = os.environ["CHARGEHAND"]
+        os.environ["CHARGEHAND"] = wrapper
+        try:
+            return self.stage(place=["--cgroup", "none"], instances=instances)
+        finally:
+            os.environ["CHARGEHAND"] = outer
+
+    def check(self, puppet, errtype, how, rest=""):
+        for jid, place in zip(puppet.jids, ("retries", "dead")):
+            certificate.check(self, self.server, jid, errtype, rf"^p\.\d \(pid {puppet.pid}\) {how} \S.* after its start; its "
+                              rf"largest process had \S+ MiB{rest}; it held 2 jobs, this one for ", place)
+
+    @property
+    def shared(self):
+        return rf"the cgroup {re.escape(self.directory.path.removeprefix(ROOT))}, which it shares with chargehand \(64 MiB\),"
+
+    def test_the_limit_that_it_shares(self):
+        p = self.holder(self.stage_inside())
+        self.assertFalse(p.eat(100))
+        self.check(p, "HostOutOfMemory", f"was killed by the kernel at the memory limit of {self.shared}")
+
+    def test_a_child_that_is_outlived_convicts_nobody(self):
+        s = self.stage_inside()
+        p = self.holder(s)
+        self.assertEqual(p.feed(100), signal.SIGKILL)
+        s.chargehand.wait_log("The kernel has killed 1 process for lack of memory in the cgroup that chargehand shares")
+        p.kill()
+        self.check(p, "WorkerSignaled", "was killed by SIGKILL")
+
+    def test_a_neighbour_that_died_of_it_convicts_nobody(self):
+        s = self.stage_inside(instances=2)
+        p, other = self.holder(s), self.holder(s)
+        self.assertFalse(other.eat(100))
+        self.check(other, "HostOutOfMemory", f"was killed by the kernel at the memory limit of {self.shared}")
+        p.kill()
+        self.check(p, "WorkerSignaled", "was killed by SIGKILL")
 
 
 if __name__ == "__main__":

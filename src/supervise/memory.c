@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Some small files for each death. Nothing here waits, and nothing is read between deaths but what has news.
+ */
+#include "supervise/memory.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+struct memory {
+	const struct subtree *subtree;
+	struct surroundings_past past;
+	struct tally shared; /* of the group that workers without leaves share */
+};
+
+int memory_new(struct event_base *base, const struct subtree *subtree, const struct tally_ops *ops, void *userdata,
+	       struct memory **ret)
+{
+	struct memory *m = calloc(1, sizeof(*m));
+	const char *file;
+	int dir_fd;
+
+	if (!m)
+		return -ENOMEM;
+	m->subtree = subtree;
+	tally_init(&m->shared);
+	surroundings_read(&subtree->around, &m->past.counts);
+	/* What cannot be opened does not tell, which --check says. */
+	if (subtree->fd < 0 && surroundings_kill_file(&subtree->around, &dir_fd, &file) == 0)
+		(void)tally_open(&m->shared, base, dir_fd, file, ops, userdata);
+	*ret = m;
+	return 0;
+}
+
+struct memory *memory_free(struct memory *m)
+{
+	if (!m)
+		return NULL;
+	tally_close(&m->shared);
+	free(m);
+	return NULL;
+}
+
+/* Whose limit was it, that was not the leaf's own? */
+static void memory_find_limit(const struct memory *m, const struct surroundings_counts *now, struct death_evidence *e)
+{
+	const struct surroundings *s = &m->subtree->around;
+	int i;
+
+	if (s->v1_fd >= 0 && e->shared) {
+		if (now->v1_fails > m->past.counts.v1_fails) {
+			e->limit_group = "";
+			e->limit_group_bytes = surroundings_v1_limit(s);
+		}
+		return;
+	}
+	i = surroundings_find_limit(s, &m->past.counts, now);
+	if (i < 0)
+		return;
+	e->limit_group = s->groups[i].path;
+	e->limit_group_bytes = surroundings_limit(s, i);
+}
+
+void memory_gather(struct memory *m, const struct cgroup_leaf *leaf, struct tally *leaf_tally, struct death_evidence *e)
+{
+	struct tally *t = leaf ? leaf_tally : &m->shared;
+	const struct surroundings *s = &m->subtree->around;
+	struct surroundings_counts now;
+
+	e->shared = !leaf;
+	e->sees_machine = s->sees_machine;
+	if (leaf) {
+		cgroup_leaf_read_memory(leaf, &e->memory_peak_bytes, &e->memory_max_bytes);
+		e->n_killed_before = t->n_outlived;
+	}
+	if (tally_is_open(t)) {
+		tally_read(t, &e->oom_kill_rise, &e->oom_rise);
+		e->have_memory_events = true;
+		tally_look(t);
+	}
+	/* A SIGKILL of chargehand's own needs no cause. */
+	if (e->exit.code == CLD_EXITED || e->exit.status != SIGKILL || e->stop == DEATH_STOP_GRACE || e->hung)
+		return;
+	surroundings_compare(s, &m->past, e->ended_usec, &now);
+	if (e->oom_kill_rise > 0) {
+		tally_account(t);
+		memory_find_limit(m, &now, e);
+	} else {
+		e->oomd = (leaf && surroundings_read_oomd(leaf->dir_fd) > 0) ||
+			  surroundings_find_oomd(s, &m->past.counts, &now) >= 0;
+	}
+}
