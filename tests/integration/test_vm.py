@@ -45,7 +45,7 @@ class Memory(Boots):
 
     def test_causes_of_death(self):
         servers.need_real()
-        self.boot(self.python("vm/test_memory.py"), limit=110)
+        self.boot(self.python("vm/test_memory.py"))
 
 
 class Systemd(Boots):
