@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import unittest
 
 sys.dont_write_bytecode = True
@@ -36,7 +37,8 @@ class Demo(unittest.TestCase):
         tap.need("python", real_workers.missing("python-cdrx"))
 
     def start(self, **env):
-        return subprocess.Popen([sys.executable, DEMO], env={**os.environ, **env}, stdin=subprocess.DEVNULL,
+        self.directory = tempfile.mkdtemp()
+        return subprocess.Popen([sys.executable, DEMO], env={**os.environ, "TMPDIR": self.directory, **env}, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def check(self, kind, **env):
@@ -49,11 +51,7 @@ class Demo(unittest.TestCase):
             found = re.search(line.format(kind=kind), rest)
             self.assertTrue(found, f"{line}: not in {rest}")
             rest = rest[found.end():]
-        self.assertEqual(os.listdir(os.environ["TMPDIR"]), self.before)
-
-    def run(self, result=None):
-        self.before = os.listdir(os.environ["TMPDIR"])
-        return super().run(result)
+        self.assertEqual(os.listdir(self.directory), [])
 
     def test_on_the_development_server(self):
         self.check("development server", FAKTORY_SERVER="/nonexistent/faktory")
@@ -70,6 +68,7 @@ class Demo(unittest.TestCase):
         demo.send_signal(signal.SIGTERM)
         demo.communicate()
         self.assertEqual(demo.returncode, 1)
+        self.assertEqual(os.listdir(self.directory), [])
 
 
 class Readme(unittest.TestCase):
