@@ -244,6 +244,15 @@ static int ask_by_child(struct question *q, struct answer *ret)
 	return n == sizeof(*ret) ? ret->result : -EIO;
 }
 
+static int ask_and_tell(struct question *q, char **ret_message)
+{
+	struct answer answer;
+	int r = ask_by_child(q, &answer);
+
+	*ret_message = r < 0 ? strdup(answer.message[0] ? answer.message : strerror(-r)) : NULL;
+	return r;
+}
+
 int scope_enter(bool user_manager, const char *name, const char *description, usec_t timeout_usec, char **ret_message)
 {
 	struct question q = {
@@ -253,46 +262,46 @@ int scope_enter(bool user_manager, const char *name, const char *description, us
 		.description = description,
 		.timeout_usec = timeout_usec,
 	};
-	struct answer answer;
-	int r = ask_by_child(&q, &answer);
 
-	*ret_message = r < 0 ? strdup(answer.message[0] ? answer.message : strerror(-r)) : NULL;
-	return MIN(r, 0);
+	return MIN(ask_and_tell(&q, ret_message), 0);
 }
 
-bool scope_is_possible(bool user_manager)
+int scope_check(bool user_manager, char **ret_message)
 {
 	struct question q = {.what = IS_ANYBODY_THERE, .user_manager = user_manager};
-	struct answer answer;
 
-	return ask_by_child(&q, &answer) >= 0;
+	return MIN(ask_and_tell(&q, ret_message), 0);
 }
 
-bool scope_service_is_delegated(bool user_manager)
+int scope_service_is_delegated(bool user_manager, char **ret_message)
 {
 	struct question q = {.what = IS_DELEGATED, .user_manager = user_manager};
-	struct answer answer;
 
-	return ask_by_child(&q, &answer) == 1;
+	return ask_and_tell(&q, ret_message);
 }
 
 #else
 
-int scope_enter(_unused_ bool user_manager, _unused_ const char *name, _unused_ const char *description,
-		_unused_ usec_t timeout_usec, char **ret_message)
+static int say_without(char **ret_message)
 {
 	*ret_message = strdup("this chargehand is built without libsystemd");
 	return -EOPNOTSUPP;
 }
 
-bool scope_is_possible(_unused_ bool user_manager)
+int scope_enter(_unused_ bool user_manager, _unused_ const char *name, _unused_ const char *description,
+		_unused_ usec_t timeout_usec, char **ret_message)
 {
-	return false;
+	return say_without(ret_message);
 }
 
-bool scope_service_is_delegated(_unused_ bool user_manager)
+int scope_check(_unused_ bool user_manager, char **ret_message)
 {
-	return false;
+	return say_without(ret_message);
+}
+
+int scope_service_is_delegated(_unused_ bool user_manager, char **ret_message)
+{
+	return say_without(ret_message);
 }
 
 #endif

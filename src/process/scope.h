@@ -15,10 +15,10 @@
 int scope_enter(bool user_manager, const char *name, const char *description, usec_t timeout_usec,
 		char **ret_message) _must_check_;
 
-/* Is there somebody to ask? */
-bool scope_is_possible(bool user_manager);
+/* Is there somebody to ask? As above. */
+int scope_check(bool user_manager, char **ret_message) _must_check_;
 
-/* Has the service that this process is in Delegate=yes? False as well where nobody can be asked. */
-bool scope_service_is_delegated(bool user_manager);
+/* Has the service that this process is in Delegate=yes? 1, 0, or as above. */
+int scope_service_is_delegated(bool user_manager, char **ret_message) _must_check_;
 
 #endif

@@ -256,8 +256,9 @@ static bool is_of_user_manager(const struct subtree *s)
 
 /* systemd marks what it delegates, since version 251 for everybody to see. Before that a unit's user owns the directory
  * of a delegated unit. */
-static bool is_delegated(const struct subtree *s)
+static bool is_delegated(struct subtree *s)
 {
+	_cleanup_free_ char *message = NULL;
 	char value[8];
 	struct stat st;
 	ssize_t n;
@@ -269,9 +270,15 @@ static bool is_delegated(const struct subtree *s)
 		return value[0] == '1';
 	if (fstat(s->own_fd, &st) < 0 || st.st_uid != geteuid())
 		return false;
-	if (is_of_user_manager(s))
-		return unit_ends_in(s, ".service") && scope_service_is_delegated(true);
-	return geteuid() != 0;
+	if (!is_of_user_manager(s))
+		return geteuid() != 0;
+	if (!unit_ends_in(s, ".service"))
+		return false;
+	int r = scope_service_is_delegated(true, &message);
+	if (r < 0)
+		explain(s, "systemd cannot be asked whether it delegates this unit's cgroup: %s",
+			message ? message : strerror(-r));
+	return r > 0;
 }
 
 static bool is_writable(int fd)
@@ -358,6 +365,8 @@ static void explain_why_not(struct subtree *s)
 	size_t bytes;
 	const char *unit = s->own.path ? own_group_unit(s->own.path, &bytes) : NULL;
 
+	if (s->why[0])
+		return;
 	if (!s->own.path || !s->own.mount)
 		explain(s, "no cgroup v2 is mounted here");
 	else if (!s->own.dir || s->own_fd < 0)
@@ -371,7 +380,7 @@ static void explain_why_not(struct subtree *s)
 }
 
 /* kind and what it needs, before anything is changed. */
-static enum subtree_kind choose(const struct subtree *s)
+static enum subtree_kind choose(struct subtree *s)
 {
 	if (s->own_fd < 0)
 		return SUBTREE_NONE;
@@ -460,15 +469,17 @@ static int open_given(struct subtree *s, const struct subtree_request *q, char *
 
 static void open_found(struct subtree *s, const struct subtree_request *q)
 {
+	_cleanup_free_ char *message = NULL;
 	int r;
 
 	s->kind = choose(s);
 	if (s->kind == SUBTREE_NONE) {
 		explain_why_not(s);
 	} else if (q->look_only) {
-		if (s->kind == SUBTREE_SCOPE && !scope_is_possible(geteuid() != 0)) {
+		r = s->kind == SUBTREE_SCOPE ? scope_check(geteuid() != 0, &message) : 0;
+		if (r < 0) {
 			s->kind = SUBTREE_NONE;
-			explain(s, "systemd cannot be asked for a scope: no message bus answers");
+			explain(s, "systemd cannot be asked for a scope: %s", message ? message : strerror(-r));
 			return;
 		}
 		look_at_controllers(s, s->own_fd);

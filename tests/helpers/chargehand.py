@@ -36,6 +36,12 @@ def binary():
     return path
 
 
+def has_libsystemd():
+    done = subprocess.run([binary(), "--check", "--cgroup", "none", "--server", "tcp://127.0.0.1:1", "true"],
+                          stdout=subprocess.PIPE, text=True)
+    return bool(re.search(r"(?m)^libsystemd +built in", done.stdout))
+
+
 class Chargehand:
     def __init__(self, server, *command, options=(), env=None, url=None, cwd=None, stdin=subprocess.DEVNULL,
                  stdout=subprocess.DEVNULL, stderr=None, wait=True):
