@@ -101,6 +101,7 @@ struct listener {
 	usec_t accept_again_usec; /* out of descriptors: try again then; USEC_NEVER: accepting */
 	bool quiet, dead, gave_up;
 	bool backlog_empty; /* dead: accept(2) has said EAGAIN */
+	bool accept_told;   /* that it fails, and has not succeeded since */
 
 	struct session_list sessions;
 	unsigned n_sessions;           /* in the list */

@@ -42,6 +42,34 @@ static void listener_rest(struct listener *l, usec_t until_usec)
 	listener_arm(l, until_usec);
 }
 
+/* True when the next one can be accepted. */
+static bool listener_accept_failed(struct listener *l, int error)
+{
+	switch (error) {
+	case EAGAIN:
+		l->backlog_empty = true;
+		return false;
+	case EINTR:
+	case ECONNABORTED: /* this one was gone before it was accepted, as with the others here (accept(2)) */
+	case EPROTO:
+	case ENOPROTOOPT:
+	case ENONET:
+	case ENETDOWN:
+	case ENETUNREACH:
+	case EHOSTDOWN:
+	case EHOSTUNREACH:
+	case EOPNOTSUPP:
+		return true;
+	default: /* no descriptors, no memory, a filter that forbids it: at once it would be the same again */
+		if (!l->accept_told)
+			log_warning_errno(error, "%s: cannot accept connections: %m; trying again until it can.",
+					  l->holder.name);
+		l->accept_told = true;
+		listener_rest(l, clock_now_usec() + ACCEPT_REST_USEC);
+		return false;
+	}
+}
+
 /* One connection. False when there is none, or when accepting has to rest. */
 static bool listener_accept_one(struct listener *l)
 {
@@ -55,22 +83,11 @@ static bool listener_accept_one(struct listener *l)
 		return false;
 	}
 	int fd = accept4(l->fd, (struct sockaddr *)&peer, &peer_bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (fd < 0) {
-		switch (errno) {
-		case EAGAIN:
-			l->backlog_empty = true;
-			return false;
-		case EMFILE:
-		case ENFILE:
-		case ENOBUFS:
-		case ENOMEM:
-			log_warning_errno(errno, "%s: cannot accept a connection now: %m", l->holder.name);
-			listener_rest(l, clock_now_usec() + ACCEPT_REST_USEC);
-			return false;
-		default: /* the connection was gone before it was accepted, and other passing errors (accept(2)) */
-			return true;
-		}
-	}
+	if (fd < 0)
+		return listener_accept_failed(l, errno);
+	if (l->accept_told)
+		log_notice("%s: connections are accepted again.", l->holder.name);
+	l->accept_told = false;
 	if (!l->gateway->ops->on_peer(l->worker, &peer, &l->address)) {
 		log_warning("%s: a process that is not of this worker tried to use its port; it was turned away.",
 			    l->holder.name);

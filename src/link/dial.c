@@ -162,7 +162,8 @@ static int dial_connect(struct dial *d, const struct evutil_addrinfo *a, usec_t 
 	}
 	dial_set_options(d->fd);
 
-	if (connect(d->fd, a->ai_addr, (socklen_t)a->ai_addrlen) < 0 && errno != EINPROGRESS) {
+	/* An interrupted one goes on by itself (connect(3p)). */
+	if (connect(d->fd, a->ai_addr, (socklen_t)a->ai_addrlen) < 0 && errno != EINPROGRESS && errno != EINTR) {
 		r = -errno;
 		d->fd = close_fd(d->fd);
 		return r;

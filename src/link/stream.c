@@ -149,6 +149,16 @@ ssize_t stream_read(struct stream *s, char *buffer, size_t bytes)
 	return n < 0 ? -errno : n;
 }
 
+/* Nothing can follow: the command before it may have gone out in part. Not every reason (ENOBUFS, ENOMEM) is an end to
+ * the other side as well, and an owner who does not look at what stream_write() returns is to see it in reading. */
+static int stream_fail(struct stream *s, int error)
+{
+	s->error = error;
+	outbox_free(TAKE_PTR(s->outbox));
+	(void)shutdown(s->fd, SHUT_RDWR);
+	return -error;
+}
+
 int stream_write(struct stream *s, const char *p, size_t bytes)
 {
 	ssize_t sent = 0;
@@ -167,10 +177,8 @@ int stream_write(struct stream *s, const char *p, size_t bytes)
 			sent = send(s->fd, p, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
 		while (sent < 0 && errno == EINTR);
 
-		if (sent < 0 && errno != EAGAIN) {
-			s->error = errno;
-			return -s->error;
-		}
+		if (sent < 0 && errno != EAGAIN)
+			return stream_fail(s, errno);
 		if (sent < 0)
 			sent = 0;
 		if ((size_t)sent == bytes)
@@ -178,12 +186,7 @@ int stream_write(struct stream *s, const char *p, size_t bytes)
 	}
 
 	r = stream_keep(s, p + sent, bytes - (size_t)sent);
-	if (r < 0) {
-		/* A command may have gone out in part: nothing can follow it. */
-		s->error = -r;
-		outbox_free(TAKE_PTR(s->outbox));
-	}
-	return r;
+	return r < 0 ? stream_fail(s, -r) : 0;
 }
 
 size_t stream_backlog_bytes(const struct stream *s)

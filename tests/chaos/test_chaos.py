@@ -40,6 +40,16 @@ class Storms(unittest.TestCase):
     def test_everything_at_once(self):
         self.storm(120, 5, list(KINDS))
 
+    def test_everything_at_once_through_small_and_interrupted_calls(self):
+        program, before = os.path.join(os.environ["TOP_BUILDDIR"], "tests", "helpers", "chargehand-faults"), dict(os.environ)
+        os.environ.update(CHARGEHAND=program, CHARGEHAND_SOCKET_FAULTS="recv:EINTR:7,recv:EAGAIN:5,recv:short:3,"
+                                                                       "send:EINTR:7,send:EAGAIN:5,send:short:3")
+        try:
+            self.storm(120, 8, list(KINDS))
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
     def test_everything_at_once_on_the_development_server(self):
         self.storm(120, 6, list(KINDS), kind="dev")
 
