@@ -11,6 +11,7 @@ answered in time, and what they said reaches the server as what it was, once, in
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -331,6 +332,40 @@ class Errors(Case):
             self.s.rule("error", verb="FETCH", text=text, close=True)
             self.assertIsNone(self.session.fetch(self.queue))
 
+    def test_a_job_that_the_server_no_longer_knows_is_done_with(self):
+        jid, = self.held()
+        self.s.admin(lambda c: c.ack(jid))
+        with self.assertRaisesRegex(ServerError, "Job not found"):
+            self.session.fail(jid)
+        self.kill_worker(self.session)
+        self.c.wait_log("it held no job")
+        self.assertEqual(len(self.s.log(verb="FAIL")), 1)
+
+    def refused_report_of_the_dead(self, jid):
+        self.assertEqual(self.s.wait_jid(jid, "retries")["failure"]["errtype"], "WorkerSignaled")
+        self.assertEqual(self.c.wait(), 137)
+        self.assertEqual([e["verb"] for e in self.s.log(what="command") if jid in e["line"] and e["verb"] != "PUSH"], ["ACK", "FAIL"])
+
+    def test_a_report_of_the_dead_that_is_refused(self):
+        """It was no report, and the job died with its worker."""
+        jid, = self.held()
+        self.s.rule("late", verb="ACK", seconds=1)
+        self.session.send('ACK {"jid":"%s","x":1}' % jid)
+        wait_until(lambda: [c for c in self.s.conns() if c["phase"] == "run"], what="the ACK is at the server")
+        self.kill_worker(self.session)
+        self.refused_report_of_the_dead(jid)
+
+    def test_a_report_in_hand_that_is_refused_after_the_death(self):
+        jid, = self.held()
+        self.s.control("refuse")
+        self.s.control("kick")
+        self.assertEqual(self.session.command('ACK {"jid":"%s"}' % jid), "OK")
+        self.s.rule("error", verb="ACK", text="invalid ACK")
+        self.kill_worker(self.session)
+        self.c.wait_log("SIGKILL")
+        self.s.control("refuse", on=False)
+        self.refused_report_of_the_dead(jid)
+
     def test_an_error_that_is_not_passes(self):
         self.s.rule("error", verb="FETCH", text="whatever")
         with self.assertRaisesRegex(ServerError, "^ERR whatever$"):
@@ -416,6 +451,18 @@ class Gone(Case):
             print(f"{len(opened)} connections, {len(late)} closed before HELLO")
             self.assertLess(len(opened), 450)
             self.assertEqual(late, [])
+
+    def test_two_thousand_sessions(self):
+        """A smaller number could leave an ACK waiting behind FETCHes."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        tap.need("files", None if hard >= 8192 else f"{hard} descriptors are too few")
+        self.begin()
+        jid, = self.held()
+        sessions = [self.c.session(timeout=30) for _ in range(2000)]
+        self.assertEqual(sessions[-1].ack(jid), "OK")
+        self.check_gone(jid)
 
     def test_redials_are_spread(self):
         """50 ms, doubling to two seconds, each up to a half longer."""
