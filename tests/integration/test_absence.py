@@ -180,6 +180,18 @@ class Order(Case):
         with self.assertRaisesRegex(ServerError, "Job not found"):
             self.session.reply()
 
+    def test_a_job_that_comes_again_before_its_ack_is_answered(self):
+        """It has pushed itself: the answer is about the first hold (hazards 17)."""
+        jid, = self.held()
+        self.s.push(jid=jid, queue=self.queue)
+        self.s.rule("late", verb="ACK", seconds=1)
+        self.session.send('ACK {"jid":"%s"}' % jid)
+        wait_until(lambda: self.s.counts()["working"] == 0, what="the ACK is carried out")
+        self.assertEqual(self.other.fetch(self.queue)["jid"], jid)
+        self.assertEqual(self.session.reply(), "OK")
+        self.kill_worker(self.session, self.other)
+        self.assertEqual(self.s.wait_jid(jid, "retries")["failure"]["errtype"], "WorkerSignaled")
+
     def test_three_links_after_a_loss(self):
         """ACK, ACK on another connection, FAIL on a third: the server is back in the middle of it."""
         jid, = self.held()
@@ -350,7 +362,8 @@ class Errors(Case):
         """It was no report, and the job died with its worker."""
         jid, = self.held()
         self.s.rule("late", verb="ACK", seconds=1)
-        self.session.send('ACK {"jid":"%s","x":1}' % jid)
+        self.s.rule("error", verb="ACK", text="invalid ACK")
+        self.session.send('ACK {"jid":"%s"}' % jid)
         wait_until(lambda: [c for c in self.s.conns() if c["phase"] == "run"], what="the ACK is at the server")
         self.kill_worker(self.session)
         self.refused_report_of_the_dead(jid)

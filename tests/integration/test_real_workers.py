@@ -291,6 +291,29 @@ class Stops(Case):
         self.assertLessEqual(set(failed.values()), {"WorkerStopped"})
 
 
+    def test_a_job_comes_when_it_is_to_stop(self):
+        """Its FETCH was under way. Told to end while the job is still in its socket, it would drop it."""
+        self.start()
+        self.wait_done(self.push("echo", 1))
+        wait_until(self.is_fetching, SLOW, "it asks for a job")
+        self.c.signal(signal.SIGTERM)
+        self.c.wait_log("quieting")
+        jid, = self.push("echo", 1)
+        self.assertEqual(self.c.wait(60), 0)
+        place, job = self.server.find(jid)
+        done = jid in [entry[1] for entry in self.entries("done")]
+        if self.kind == "real" and place == "queued":
+            self.assertEqual((done, job.get("failure")), (False, None))
+        elif self.finishes:
+            self.assertEqual((place, done), (None, True))
+        elif place is not None:
+            self.assertEqual(job["failure"]["errtype"], "WorkerStopped")
+
+    def is_fetching(self):
+        """The real server tells nobody: its FETCH is out nearly always."""
+        return self.kind == "real" or self.server.control("state")["fetching"] > 0
+
+
 class WithoutChargehand(Case):
     """Why a restart of the server should not be passed on: these libraries end on a closed connection."""
 

@@ -328,10 +328,13 @@ class Pids(Case):
         self.addCleanup(lambda: stranger.poll() is None and (stranger.kill(), stranger.wait()))
         self.s = servers.shared(self.kind)
         jid = self.push()
-        self.begin(*scripted.command(f"hello pid={stranger.pid}; fetch {self.queue}; hold"), options=["--cgroup", self.directory.path])
+        self.begin(*scripted.command(f"hello pid={stranger.pid}; fetch {self.queue}; close; hold"), options=["--cgroup", self.directory.path])
         self.s.wait_jid(jid, "working")
         stranger.kill()
         stranger.wait()
+        self.c.signal(signal.SIGTSTP)
+        self.c.wait_log("SIGTSTP")  # one loop, in order: it would have seen that end
+        self.assertEqual(self.s.find(jid)[0], "working")
         self.assertEqual(self.c.stop(), 0)
         self.assertEqual(self.s.find(jid)[1]["failure"]["errtype"], "WorkerStopped")
 
