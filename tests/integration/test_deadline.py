@@ -324,17 +324,24 @@ class Slow(Case):
         self.assertTrue(self.session.eof())
         self.s.control("release")
 
-    def test_a_stop_with_a_silent_server_is_bounded(self):
+    def stop_with_a_silent_server(self, held):
         self.begin(1, scale=1)
         self.addCleanup(self.s.resume)
-        jid = self.held()
+        jid = held and self.held()
         self.session.send(f"FETCH {self.queue}")
         wait_until(lambda: self.s.control("state")["fetching"] == 1, what="the FETCH is at the server")
         self.s.pause()
         self.session.close()
         self.assertEqual(self.c.stop(timeout=40), 0)
         self.c.wait_log("Ending without the server's answer")
+        return jid
+
+    def test_a_stop_with_a_silent_server_is_bounded(self):
+        jid = self.stop_with_a_silent_server(True)
         self.c.wait_log(f"job {jid} .*too late for its FAIL")  # sent, and not answered in ten seconds
+
+    def test_so_is_one_that_only_a_fetch_is_waited_for_in(self):
+        self.stop_with_a_silent_server(False)
 
     def test_a_hold_that_nobody_reports_is_forgotten(self):
         self.begin(1, scale=1)
