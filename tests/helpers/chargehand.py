@@ -51,7 +51,8 @@ class Chargehand:
         self.sessions = []
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("FAKTORY_", "NOTIFY_", "JOURNAL_STREAM"))}
         environment.update(CHARGEHAND_TEST_STARTED=self.started, FAKTORY_URL=url or server.url, PYTHONUNBUFFERED="1",
-                           STATE_DIRECTORY=os.path.join(self.dir, "state"), **(env or {}))
+                           STATE_DIRECTORY=os.path.join(self.dir, "state"))
+        environment.update(env or {})
         idle = not command
         # What tests say on sessions of their own would be a stranger's, were the worker in a cgroup.
         place = [] if any(o.startswith(("--cgroup", "--config")) for o in options) else ["--cgroup", "none"]
