@@ -4,6 +4,7 @@
 and every line of it counts. (Criterion wants addresses that user-mode-linux has not: no unit tests there.)"""
 import os
 import re
+import shutil
 import sys
 import unittest
 
@@ -46,6 +47,13 @@ class Memory(Boots):
     def test_causes_of_death(self):
         servers.need_real()
         self.boot(self.python("vm/test_memory.py"))
+
+
+class Containers(Boots):
+    def test_crun(self):
+        servers.need_real()
+        tap.need("crun", None if shutil.which("crun") else "no crun")
+        self.boot(self.python("vm/test_container.py"), words="machine cc real")
 
 
 class Systemd(Boots):

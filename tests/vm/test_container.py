@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""chargehand as process 1 of a container that a real runtime has made, with a limit of memory. The container's root is that
+of the machine, so that files outlive it, as those of a volume do."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
+import certificate
+import servers
+import tap
+from chargehand import binary
+from faktory_client import make_job, new_jid
+from puppets import Puppets
+from servers import wait_until
+
+ROOT = "/sys/fs/cgroup"
+
+
+def group_of(pid):
+    with open(f"/proc/{pid}/cgroup") as f:
+        return ROOT + f.read().strip().removeprefix("0::")
+
+
+def below(pid):
+    """The pids of all descendants, by what they are called out here."""
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        found = [int(child) for child in f.read().split()]
+    return found + [more for child in found for more in below(child)]
+
+
+class Crun(unittest.TestCase):
+    runtime = "crun"
+    maxDiff = 2000
+
+    def setUp(self):
+        tap.need("machine", None if os.environ.get("VM") else "not in a machine of its own")
+        servers.need_real()
+        self.server = servers.shared("real")
+        self.server.flush()
+        self.queue = f"q{new_jid()}"
+        self.volume = tempfile.mkdtemp()
+
+    def command(self, *runtime_options):
+        words = [os.path.join(os.environ["CHARGEHAND_SHARED"], "vm", "in-container"), "-R", self.runtime, "-l", "64M",
+                 *runtime_options, "--"]
+        wrapper = os.path.join(tempfile.mkdtemp(), "container")
+        with open(wrapper, "w") as f:
+            f.write(f'#!/bin/sh\nexec {" ".join(words)} env STATE_DIRECTORY={self.volume} PUPPET_CONTROL="$PUPPET_CONTROL" '
+                    f'"{binary()}" "$@"\n')
+        os.chmod(wrapper, 0o755)
+        return wrapper
+
+    def stage(self, *options, runtime=()):
+        outer, os.environ["CHARGEHAND"] = os.environ["CHARGEHAND"], self.command(*runtime)
+        try:
+            s = Puppets(self.server, instances=1, options=["--cgroup", "auto", *options])
+        finally:
+            os.environ["CHARGEHAND"] = outer
+        self.addCleanup(s.close)
+        self.addCleanup(self.end, s)
+        return s
+
+    def first(self, stage):
+        """The pid of chargehand out here."""
+        def pids():
+            return [pid for pid in below(stage.chargehand.pid) if open(f"/proc/{pid}/comm").read() == "chargehand\n"]
+        return wait_until(pids)[0]
+
+    def end(self, stage):
+        if stage.chargehand.process.poll() is None:
+            os.kill(self.first(stage), signal.SIGTERM)
+            self.assertEqual(stage.chargehand.wait(), 0)
+
+    def holder(self, stage):
+        p = stage.take()
+        jobs = [make_job(queue=self.queue), make_job(queue=self.queue, retry=-1)]
+        self.server.pushb(jobs)
+        p.hello("a", wid=new_jid())
+        for _ in jobs:
+            p.send("a", f"FETCH {self.queue}\r\n".encode())
+            p.receive("a", int(p.line("a")[1:]) + 2)
+        p.jids = [job["jid"] for job in jobs]
+        return p
+
+    def check(self, puppet, errtype, message):
+        for jid, place in zip(puppet.jids, ("retries", "dead")):
+            certificate.check(self, self.server, jid, errtype, message, place)
+
+    def test_the_worker_is_killed_at_the_limit_of_the_container(self):
+        """The default of Docker: cgroups to be read only, and one process killed."""
+        s = self.stage()
+        p = self.holder(s)
+        s.chargehand.wait_log("no cgroups: ")
+        self.assertFalse(p.eat(100))
+        self.check(p, "HostOutOfMemory", r"^p\.1 \(pid \d+\) was killed by the kernel at the memory limit of its container "
+                                         r"\(64 MiB\), \S+ m?s after its start; its largest process had \S+ MiB; it held 2 jobs")
+        p = self.holder(s)  # chargehand lives, and so does its next worker
+        self.assertEqual(p.feed(100), signal.SIGKILL)
+        s.chargehand.wait_log("The kernel has killed 1 process for lack of memory in the cgroup that chargehand shares")
+
+    def test_killed_by_somebody(self):
+        s = self.stage()
+        p = self.holder(s)
+        (worker,) = below(self.first(s))
+        os.kill(worker, signal.SIGKILL)
+        self.check(p, "WorkerSignaled", r"was killed by SIGKILL \S+ m?s after")
+
+    def test_limits_of_its_own_where_cgroups_can_be_written(self):
+        s = self.stage("--memory-max", "24M", runtime=["-w"])
+        p = self.holder(s)
+        s.chargehand.wait_log(r"cgroups below .* \(the own group\)")
+        self.assertFalse(p.eat(40))
+        self.check(p, "WorkerOutOfMemory", r"was killed by the kernel at its own memory limit .* of 24 MiB; it held 2 jobs")
+
+    def test_its_own_limit_above_that_of_the_container(self):
+        p = self.holder(self.stage("--memory-max", "200M", runtime=["-w"]))
+        self.assertFalse(p.eat(100))
+        self.check(p, "HostOutOfMemory", r"was killed by the kernel at the memory limit of its container \(64 MiB\), below its own "
+                                         r"limit, .* of 200 MiB; it held 2 jobs")
+
+    def test_the_container_is_killed_as_a_whole(self):
+        """memory.oom.group, as Kubernetes sets it since 1.28: the next one on the same volume settles the jobs."""
+        s = self.stage()
+        p = self.holder(s)
+        with open(os.path.join(group_of(self.first(s)), "memory.oom.group"), "w") as f:
+            f.write("1")
+        self.assertFalse(p.eat(100))
+        self.assertEqual(s.chargehand.wait(), 137)
+        self.assertEqual(self.server.find(p.jids[0])[0], "working")
+        self.stage().take()
+        self.check(p, "SupervisorDied", r"^chargehand, which looked after p\.1 \(pid \d+\), died")
+
+    def test_check(self):
+        done = subprocess.run([self.command(), "--check", "true"], stdout=subprocess.PIPE, text=True,
+                              env=dict(os.environ, FAKTORY_URL=self.server.url))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertRegex(done.stdout, r"(?m)^memory +.* told by the cgroup it shares with chargehand$")
+        self.assertRegex(done.stdout, rf"(?m)^journal +{self.volume}/journal")
+
+
+if __name__ == "__main__":
+    tap.main()
