@@ -125,6 +125,15 @@ class Late(Case):
         self.session.fail(jid)
         self.assertEqual(self.place(jid), "retries")
 
+    def test_track_does_not_move_it(self):
+        """It extends the reservation in the server's memory only (hazards 19)."""
+        jid = self.held()
+        self.session.raw_command('TRACK SET {"jid":"%s","percent":1,"reserve_until":"2099-01-01T00:00:00Z"}' % jid)
+        self.clock.suspend(LEASE)
+        self.kill_worker()
+        self.c.wait_log(f"job {jid} .*too late")
+        self.assertEqual(self.place(jid), "working")
+
     def test_its_ack_passes(self):
         """Not reaped yet, the job is done with; a fence would have it run again."""
         jid = self.held()

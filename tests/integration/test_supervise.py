@@ -241,6 +241,24 @@ class Stop(Case):
         self.assertEqual(c.wait(), 0)
         self.assertEqual(s.find(jid), (None, None))
 
+    def test_a_job_has_time_to_be_taken(self):
+        """Between the socket and its queue it would be dropped at TERM (hazards 18): here that way takes 5 ms."""
+        s = self.server()
+        program = ("import os, select, socket, time\n"
+                   "s = socket.create_connection(('127.0.0.1', int(os.environ['FAKTORY_URL'].rpartition(':')[2])))\n"
+                   "s.recv(100)\ns.sendall(b'HELLO {\"v\":2}\\r\\n')\ns.recv(100)\n"
+                   f"s.sendall(b'FETCH {self.queue}\\r\\n')\nselect.select([s], [], [])\ntime.sleep(0.005)\n"
+                   "job = s.recv(10000)\njid = job.split(b'\"jid\":\"')[1].split(b'\"')[0]\n"
+                   "s.sendall(b'ACK {\"jid\":\"%s\"}\\r\\n' % jid)\ns.recv(100)\n")
+        c = self.chargehand(s, sys.executable, "-c", program)
+        c.wait_log("running .hello.")
+        time.sleep(0.3)  # the FETCH is at the server, which answers after two seconds
+        c.signal(signal.SIGTERM)
+        c.wait_log("quieting")
+        jid, = self.push(s)
+        self.assertEqual(c.wait(), 0)
+        self.assertEqual(s.find(jid), (None, None))
+
     def test_term_goes_to_the_first_process_alone_and_once(self):
         log = self.flag + ".log"
         c = self.start(self.server(), "on TERM {sleep 0.3; exit 0}; fork {on TERM {}; hold}; hello; hold", env={"SCRIPT_LOG": log})
