@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What is to be told is first owed, and then sent with whatever else is. */
+ * What is to be told is first owed, and then sent with whatever else is.
+ */
 #include "supervise/herald.h"
 
 #include "base/log.h"

@@ -103,6 +103,21 @@ Test(cgroup_files, limits_are_written_as_the_kernel_reads_them)
 	}
 }
 
+Test(cgroup_files, a_kernel_that_cannot_swap_gives_none)
+{
+	struct cgroup_limits limits = NO_LIMITS;
+	const char *what = NULL;
+
+	limits.swap_max = 0;
+	cr_expect(eq(int, cgroup_leaf_set_limits(&fake, &limits, &what), 0));
+	limits.swap_max = 4096;
+	cr_expect(eq(int, cgroup_leaf_set_limits(&fake, &limits, &what), -ENOENT));
+	cr_expect(eq(str, (char *)what, (char *)"memory.swap.max"));
+	put("memory.swap.max", "");
+	cr_expect(eq(int, cgroup_leaf_set_limits(&fake, &limits, &what), 0));
+	expect_file("memory.swap.max", "4096");
+}
+
 Test(cgroup_files, a_controller_is_enabled_once_and_a_failure_leaves_nothing)
 {
 	struct cgroup_limits limits = NO_LIMITS;

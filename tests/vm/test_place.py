@@ -70,8 +70,9 @@ class OwnGroup(Case):
         self.assertEqual(group_of(s.chargehand.pid), f"/{home}/chargehand")
         self.assertEqual(group_of(p.pid), f"/{home}/p.1-1")
         leaf = group_of(p.pid)[1:]
-        self.assertEqual([read(leaf, f) for f in ("memory.max", "memory.high", "pids.max", "cpu.max", "memory.oom.group")],
-                         [str(64 << 20), str(60 << 20), "50", "50000 100000", "0"])
+        self.assertEqual([read(leaf, f) for f in ("memory.max", "memory.high", "memory.swap.max", "pids.max", "cpu.max",
+                                                  "memory.oom.group")],
+                         [str(64 << 20), str(60 << 20), "0", "50", "50000 100000", "0"])
         s.chargehand.wait_log(rf"cgroups below {ROOT}/{home} \(the own group\)")
         self.assertEqual(s.chargehand.stop(), 0)
         self.assertEqual(self.homes(), [])
