@@ -75,7 +75,7 @@ class Chargehand:
         with open(self.log_path, errors="replace") as f:
             return f.read()
 
-    def wait_log(self, text, timeout=10, count=1):
+    def wait_log(self, text, timeout=30, count=1):
         """The count-th line that has the regular expression in it."""
         def line():
             found = [line for line in self.log().splitlines() if re.search(text, line)]
@@ -101,10 +101,10 @@ class Chargehand:
             return starts and (starts[-1] if nth is None else len(starts) > nth and starts[nth])
         return wait_until(there, timeout, "a worker is started")
 
-    def port(self, nth=None, timeout=10):
+    def port(self, nth=None, timeout=30):
         return int(self._start(nth, timeout)[1].rpartition(":")[2].split("/")[0])
 
-    def worker_pid(self, nth=None, timeout=10):
+    def worker_pid(self, nth=None, timeout=30):
         return self._start(nth, timeout)[0]
 
     def session(self, nth=None, **options):
@@ -115,7 +115,7 @@ class Chargehand:
     def signal(self, number):
         self.process.send_signal(number)
 
-    def wait(self, timeout=15):
+    def wait(self, timeout=30):
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -147,7 +147,7 @@ class Chargehand:
         if re.search(r"(Sanitizer|runtime error:)", log):
             raise AssertionError("a sanitizer has something to say; see the log")
 
-    def stop(self, timeout=15):
+    def stop(self, timeout=30):
         """TERM, and its exit status."""
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)

@@ -59,7 +59,7 @@ def pwdhash(password, salt, rounds):
 
 
 class Client:
-    def __init__(self, url, wid=None, hello=None, shake=True, timeout=10, password=None, eol=b"\r\n", v=2, pid=None):
+    def __init__(self, url, wid=None, hello=None, shake=True, timeout=30, password=None, eol=b"\r\n", v=2, pid=None):
         """URL is tcp://[:PASSWORD@]HOST:PORT or a port of 127.0.0.1. HELLO: more fields, or bytes sent as they
         are. v=None leaves v out (the server then hashes one round). shake=False: nothing is sent or read."""
         if isinstance(url, int):

@@ -43,7 +43,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SETS = ("working", "retries", "dead", "scheduled")
 
 
-def wait_until(condition, timeout=10, what=None, every=0.005):
+def wait_until(condition, timeout=30, what=None, every=0.005):
     """The first true value of condition(). Errors of a connection count as "not yet"."""
     end, last = time.monotonic() + timeout, None
     while True:
@@ -179,7 +179,7 @@ class Server:
                 "processed": data["total_processed"], "failures": data["total_failures"],
                 "connections": info["server"]["connections"] - 1}
 
-    def wait(self, timeout=10, **wanted):
+    def wait(self, timeout=30, **wanted):
         """Until every count is as wanted: a number, or a function of it."""
         seen = {}
 
@@ -193,7 +193,7 @@ class Server:
             raise TimeoutError(f"not within {timeout} s: {wanted}; counts: {seen}") from None
         return seen
 
-    def wait_jid(self, jid, place, timeout=10):
+    def wait_jid(self, jid, place, timeout=30):
         """Until the job is there ("retries" ...; None = nowhere). The job as it is then."""
         seen = []
 

@@ -12,7 +12,7 @@
 A class of tests that need longer has `limit`, in seconds.
 
 Options: -j N processes (default $CHARGEHAND_JOBS, else 1), -k PATTERN (may repeat; part of a name or a glob),
--l lists, -t S seconds for one test (default 120), -v shows what tests that passed have printed, --repeat N.
+-l lists, -t S seconds for one test (default 240), -v shows what tests that passed have printed, --repeat N.
 
 Tests run in worker processes forked from this one, one after the other in each. What a test prints is
 shown as # lines if it fails. A test that takes too long or kills its worker is "not ok", the others go
@@ -245,7 +245,7 @@ def main(notes=(), module="__main__"):
     p.add_argument("-j", type=int, default=int(os.environ.get("CHARGEHAND_JOBS") or 1), metavar="N")
     p.add_argument("-k", action="append", default=[], metavar="PATTERN")
     p.add_argument("-l", action="store_true")
-    p.add_argument("-t", type=float, default=120, metavar="S")
+    p.add_argument("-t", type=float, default=240, metavar="S")
     p.add_argument("-v", action="store_true")
     p.add_argument("--repeat", type=int, default=1, metavar="N")
     o = p.parse_args()

@@ -78,7 +78,7 @@ class Case(unittest.TestCase):
     def wait_held(self, server, jids):
         wait_until(lambda: set(jids) <= {job["jid"] for job in server.working()}, what="the jobs are held")
 
-    def failures(self, server, jids, timeout=10):
+    def failures(self, server, jids, timeout=30):
         """Of all of them, once all have one."""
         def there():
             found = {job["jid"]: job["failure"] for job in server.retries()}
