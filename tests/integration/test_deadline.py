@@ -156,6 +156,21 @@ class Late(Case):
         self.assertEqual(self.place(jid), "working")
 
 
+class Clock(Case):
+    """Reservations are kept by the server's wall clock, and outlive it."""
+
+    def test_a_restart_of_the_server_moves_no_lease(self):
+        self.begin(1, **({"scale": 1} if self.kind == "dev" else {"password": "x"}))
+        jid = self.held()
+        before, = [job["expires_at"] for job in self.s.working()]
+        for kill in (False, True):
+            self.s.restart(kill=kill)
+            self.assertEqual([(job["jid"], job["expires_at"]) for job in self.s.working()], [(jid, before)])
+        self.clock.suspend(LEASE / 2)
+        self.session.fail(jid, message="in its own words")
+        self.assertEqual(self.s.wait_jid(jid, "retries")["failure"]["message"], "in its own words")
+
+
 class Newer(Case):
     """Two workers of one chargehand: the second one has the job since."""
 
@@ -361,7 +376,7 @@ class Slow(Case):
 
 
 notes = [f"{kind}: {reason or 'in use'}" for kind, reason in servers.available().items()]
-for case in (Late, Newer):
+for case in (Late, Clock, Newer):
     globals()[f"Real{case.__name__}"] = type(f"Real{case.__name__}", (case,), {"kind": "real"})
 
 if __name__ == "__main__":
