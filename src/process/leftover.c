@@ -5,6 +5,7 @@
 #include "process/leftover.h"
 
 #include "base/fileio.h"
+#include "process/pidfd.h"
 #include "process/tree.h"
 
 #include <dirent.h>
@@ -15,14 +16,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
 
 /* Of one round; what is more is for the next. */
 #define FOUND_MAX 256
@@ -70,15 +63,15 @@ static bool has_ended(int pidfd)
 /* Its pidfd, or -errno: the process is looked at once more when the pidfd is there, for only then the pid is its own. */
 static int leftover_kill(const struct leftover *left, size_t n_left, pid_t pid)
 {
-	_cleanup_close_ int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	_cleanup_close_ int fd = process_pidfd(pid);
+	int r;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	if (has_ended(fd) || !is_leftover(left, n_left, pid))
 		return -ESRCH;
-	if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0)
-		return -errno;
-	return TAKE_FD(fd);
+	r = pidfd_signal(fd, SIGKILL);
+	return r < 0 ? r : TAKE_FD(fd);
 }
 
 static int leftover_kill_all(const struct leftover *left, size_t n_left, struct pollfd found[FOUND_MAX], nfds_t *ret_n)

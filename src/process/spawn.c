@@ -11,6 +11,7 @@
 #include "process/spawn.h"
 
 #include "base/fileio.h"
+#include "process/pidfd.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -26,9 +27,6 @@
 
 #ifndef SYS_clone3
 #define SYS_clone3 435
-#endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
 #endif
 #ifndef SYS_close_range
 #define SYS_close_range 436
@@ -360,9 +358,9 @@ static pid_t fork_child(struct child_plan *plan, int *ret_pidfd)
 	if (plan->args->cgroup_fd >= 0)
 		r = place_in_cgroup(plan->args->cgroup_fd, pid);
 	if (r == 0) {
-		pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+		pidfd = process_pidfd(pid);
 		if (pidfd < 0)
-			r = -errno;
+			r = pidfd;
 	}
 	if (r == 0 && write(go_write, "", 1) < 0)
 		r = -errno;

@@ -4,16 +4,10 @@
  */
 #include "supervise/member.h"
 
+#include "process/pidfd.h"
+
 #include <event2/event.h>
 #include <signal.h>
-#include <sys/syscall.h>
-
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
 
 void members_init(struct members *m, struct event_base *base, void (*callback)(void *userdata), void *userdata)
 {
@@ -56,7 +50,7 @@ bool members_add(struct members *m, const struct family *f, pid_t pid)
 	if (m->n >= MEMBERS_MAX)
 		return false;
 
-	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	_cleanup_close_ int pidfd = process_pidfd(pid);
 	if (pidfd < 0 || !family_has_pid(f, pid))
 		return false;
 	member = calloc(1, sizeof(*member));
@@ -140,7 +134,7 @@ unsigned members_terminate(struct members *m)
 		if (member->dead || member->told)
 			continue;
 		member->told = true;
-		if (syscall(SYS_pidfd_send_signal, member->pidfd, SIGTERM, NULL, 0) == 0)
+		if (pidfd_signal(member->pidfd, SIGTERM) == 0)
 			n++;
 	}
 	return n;

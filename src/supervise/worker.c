@@ -5,14 +5,10 @@
 #include "supervise/internal.h"
 
 #include "base/log.h"
+#include "process/pidfd.h"
 
 #include <signal.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
 
 /* An empty FETCH takes the server two seconds (faktory-live); a little more, and TERM goes out all the same. */
 #define WORKER_QUIET_USEC (2200 * USEC_PER_MSEC)
@@ -36,7 +32,7 @@ void worker_arm(struct worker *w, usec_t usec)
 static void worker_signal_main(struct worker *w, int signal)
 {
 	if (w->pidfd >= 0 && !w->ended)
-		(void)syscall(SYS_pidfd_send_signal, w->pidfd, signal, NULL, 0);
+		(void)pidfd_signal(w->pidfd, signal);
 }
 
 /* ---- what a stage does when it begins */
