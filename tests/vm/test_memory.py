@@ -64,7 +64,8 @@ class Case(unittest.TestCase):
     def check(self, puppet, errtype, how, rest=r""):
         for jid, place in zip(puppet.jids, ("retries", "dead")):
             certificate.check(self, self.server, jid, errtype,
-                              rf"^p\.\d \(pid {puppet.pid}\) {how} \S.* after its start; memory peak \S+ [KM]iB.*{rest}"
+                              rf"^p\.\d \(pid {puppet.pid}\) {how} \S.* after its start(; chargehand killed the "
+                              rf"processes it left behind)?; memory peak \S+ [KM]iB.*{rest}"
                               r"; it held 2 jobs, this one for ", place)
 
 
