@@ -71,9 +71,15 @@ static void supervisor_arm(struct event *event, usec_t usec, bool *ret_armed)
 
 static void supervisor_give_up(struct supervisor *s)
 {
-	log_error("Ending without the server's answer to all that was reported; %zu job%s left %s",
-		  ledger_n_holds(s->shop.ledger), ledger_n_holds(s->shop.ledger) == 1 ? " is" : "s are",
-		  s->shop.journal ? "in the journal, for the next start" : "to the end of their leases");
+	size_t n = ledger_n_holds(s->shop.ledger);
+
+	if (n > 0)
+		log_error("Ending without the server's answer to all that was reported; %zu job%s left %s", n,
+			  n == 1 ? " is" : "s are",
+			  s->shop.journal ? "in the journal, for the next start" : "to the end of their leases");
+	else
+		log_warning("Ending without the server's answer to a FETCH; a job that it still gives out for it is left to "
+			    "the end of its lease");
 	program_log_left(s->program);
 	estate_log_left(s->estate);
 	s->gave_up = true;

@@ -287,7 +287,8 @@ class Server:
 
 
 class DevServer(Server):
-    """Options as of devserver.py: password, scale, lease_scale, reap_every, fetch_block, handshake, beat_timeout, max_connections."""
+    """Options as of devserver.py: password, scale, lease_scale, reap_every, fetch_block, handshake, beat_timeout,
+    max_connections."""
 
     kind = "dev"
 

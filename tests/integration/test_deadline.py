@@ -357,7 +357,7 @@ class Slow(Case):
         self.s.pause()
         self.session.close()
         self.assertEqual(self.c.stop(timeout=40), 0)
-        self.c.wait_log("Ending without the server's answer")
+        self.c.wait_log("Ending without the server's answer to a FETCH")  # of jobs there are none left
         return jid
 
     def test_a_stop_with_a_silent_server_is_bounded(self):
