@@ -22,6 +22,7 @@ from faktory_client import make_job
 from proxy import Proxy
 
 BIG = 16 * 1024  # --keep-body
+DESCRIPTORS_MORE = 8  # a client library opens some connections only when it has more to do
 KINDS = {  # fault: how often, beside the others
     "worker": 34, "child": 4, "chargehand": 8, "stop": 2, "server-kill": 4, "server-term": 3, "refuse": 3,
     "cut": 12, "cut-all": 2, "cut-command": 10, "cut-reply": 10, "stall": 8, "half-open": 6, "slow": 8,
@@ -202,8 +203,9 @@ class Storm:
         self.fault_rng = random.Random(f"{seed}/faults")
         self.wave_rng = random.Random(f"{seed}/waves")
         self.server_back, self.restarts = None, {}
-        self.at_rest = {}
+        self.at_rest = {}  # name: (descriptors before the storm, after it, KiB at most)
         self.begun, self.ended = time.monotonic(), None
+        self.begun_wall = time.time()
 
     def _make_jobs(self):
         rng, jobs = random.Random(f"{self.seed}/jobs"), {}
@@ -371,6 +373,7 @@ class Storm:
         for keeper in self.keepers.values():
             keeper.start()
         self._rest("before")
+        self.at_rest = {name: (keeper.descriptors(), None, None) for name, keeper in self.keepers.items()}
         waiting = {name: [j for j in self.jobs.values() if j.keeper == name][::-1] for name in self.keepers}
         last_started, progress_at, next_wave = 0, time.monotonic(), 0
         fault_at, fault_time = self._next_fault(0)
@@ -417,6 +420,14 @@ class Storm:
         for keeper in self.keepers.values():
             keeper.look_at_groups()
 
+    def _wait_for_few_descriptors(self, seconds=20):
+        """Links are kept for some seconds, in case. After that there are as many as before the storm."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and any(k.descriptors() > self.at_rest[k.name][0] + DESCRIPTORS_MORE
+                                               for k in self.keepers.values()):
+            self._tend(time.monotonic())
+            time.sleep(0.1)
+
     def clear_up(self, seconds=120):
         """The sky clears: the server is there, links are let alone; what is left to do is done."""
         self.proxy.calm()
@@ -430,9 +441,10 @@ class Storm:
                 raise Trouble(f"jobs stay in their queues for {seconds} s: {self.server.counts()}")
             time.sleep(0.1)
         self._rest("after")
+        self._wait_for_few_descriptors()
         for keeper in self.keepers.values():
             keeper.look()
-            self.at_rest[keeper.name] = (keeper.descriptors(), keeper.most_rss)
+            self.at_rest[keeper.name] = (self.at_rest[keeper.name][0], keeper.descriptors(), keeper.most_rss)
             keeper.stop()
         for keeper in self.keepers.values():
             try:

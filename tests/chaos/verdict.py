@@ -10,18 +10,23 @@ a record of it and no other:
   unread    chargehand was killed before it had read an ACK whose answer nobody saw (the journal does not have it)
 """
 import bisect
+import calendar
 import collections
 import glob
 import json
 import os
 import re
+import time
 
 import storm
+from chargehand import binary
 
 OURS = {"WorkerOutOfMemory", "HostOutOfMemory", "WorkerSignaled", "WorkerExited", "WorkerHung", "WorkerStopped",
         "JobStranded", "SupervisorDied"}
 FAIL_REPEAT_SECONDS = 10
 PROXY_SECONDS = 2  # what a delay may add between two words
+RESERVED_SECONDS = 1  # a job that a killed server stranded was reserved no longer before
+RSS_MAX_KIB = 16 * 1024
 
 
 Run = collections.namedtuple("Run", "word jid pid when more")
@@ -134,11 +139,11 @@ class Verdict:
             return "P7"
         return None
 
-    def _take_token(self, jid, after):
-        """An unanswered FETCH of a killed server, for a job that was in its queue then."""
+    def _take_token(self, jid, fits):
+        """An unanswered FETCH of a killed server, for a job that was in its queue then. fits: of the time of that end."""
         queue = self.storm.jobs[jid].keeper
         for number, (when, _, _) in self.storm.server_ends.items():
-            if when > after and self.tokens[number, queue] > 0:
+            if self.tokens[number, queue] > 0 and fits(when):
                 self.tokens[number, queue] -= 1
                 return True
         return False
@@ -162,22 +167,22 @@ class Verdict:
         if reason := self._is_lost_gift(jid):
             self.excused[reason] += 1
             return
-        gifts = [g for g in self.gifts[jid]]
-        if not gifts or self._last_heard(jid) > gifts[-1].when and self.words[jid]:
-            if self._take_token(jid, self._last_heard(jid) - 3):
-                self.excused["server"] += 1
-                return
+        reserved = monotonic_of(self.storm, found["reserved_at"])
+        if not any(g.when > reserved - RESERVED_SECONDS for g in self.gifts[jid]) and \
+                self._take_token(jid, lambda when: -RESERVED_SECONDS < when - reserved < 2 * RESERVED_SECONDS):
+            self.excused["server"] += 1
+            return
         self.problem(f"{jid} is still reserved, and nobody holds it", jid)
 
     def _judge_nowhere(self, jid):
-        job = self.storm.jobs[jid]
+        job, heard = self.storm.jobs[jid], self._last_heard(jid)
         acks = [w for w in self.words[jid] if w.verb == "ACK" and w.answer == "+OK"]
         fails = [w for w in self.words[jid] if w.verb == "FAIL" and w.answer == "+OK"]
         if acks and self._finishing(jid):
             self.places["done"] += 1
         elif fails and job.retry == 0:
             self.places["thrown away (retry 0)"] += 1
-        elif self._unanswered_by_killed_server(jid) or self._take_token(jid, self._last_heard(jid)):
+        elif self._unanswered_by_killed_server(jid) or self._take_token(jid, lambda when: when > heard):
             self.excused["server"] += 1
         elif acks:
             self.problem(f"{jid} was acknowledged, and nobody has done it", jid)
@@ -319,8 +324,10 @@ class Verdict:
                                 self.problem(f"a process is left: {name} {g.read()!r}")
                 except OSError:
                     pass
-        for name, (_, rss) in self.storm.at_rest.items():
-            if rss > 64 * 1024:
+        for name, (before, after, rss) in self.storm.at_rest.items():
+            if after > before + storm.DESCRIPTORS_MORE:
+                self.problem(f"{name}: {after} descriptors at rest, and {before} before the storm")
+            if rss > RSS_MAX_KIB and not is_sanitized():
                 self.problem(f"{name}: chargehand has used {rss} KiB")
 
     def report(self):
@@ -334,9 +341,21 @@ class Verdict:
         ends = collections.Counter(str(e) for self_ends in self.ends.values() for e in self_ends)
         lines.append("workers that ended themselves as their job said: " +
                      ("; ".join(f"{n} {how}" for how, n in sorted(ends.items())) or "none"))
-        lines.append("at rest: " + "; ".join(f"{name}: {fds} descriptors, {rss} KiB at most"
-                                             for name, (fds, rss) in s.at_rest.items()))
+        lines.append("at rest: " + "; ".join(f"{name}: {after} descriptors ({before} before), {rss} KiB at most"
+                                             for name, (before, after, rss) in s.at_rest.items()))
         return lines
+
+
+def monotonic_of(finished, text):
+    """An RFC 3339 time of the server's, on our clock: both are of one machine."""
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    wall = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float("0." + (fraction or "0"))
+    return finished.begun + wall - finished.begun_wall
+
+
+def is_sanitized():
+    with open(binary(), "rb") as f:
+        return b"__asan_init" in f.read()
 
 
 def of_storm(jobs, seed, kind, libraries, faults, gap, directory, say=lambda text: None):
