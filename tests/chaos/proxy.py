@@ -6,7 +6,7 @@
   p.links("mail")               those that are open now
   p.cut(link, how)              "reset", "end": at once
   p.cut(link, how, up=N)        after N more bytes to the server; down=N: to chargehand. In the middle of a line, say
-  p.stall(link, seconds)        nothing passes, both ends wait
+  p.stall(link, seconds)        nothing passes, both ends wait; p.silence("mail", seconds) for all of a chargehand's
   p.swallow(link, seconds, how) everything is lost in both directions, then the cut
   p.slow(link, seconds, delay)  for so many seconds every chunk arrives that much later
   p.refuse(seconds)             new connections are reset, all doors
@@ -109,6 +109,7 @@ class Proxy:
         self.counts = {}
         self.server_ends = 0
         self.lock = threading.RLock()
+        self._silent_until = {}
         self._doors, self._numbers, self._refuse_until = {}, itertools.count(1), 0
         self._selector = selectors.DefaultSelector()
         self._open = set()
@@ -157,6 +158,13 @@ class Proxy:
             link.stalled_until = time.monotonic() + seconds
             self._nudge()
 
+    def silence(self, owner, seconds):
+        """All links of this chargehand, and those that it makes meanwhile."""
+        with self.lock:
+            self._silent_until[owner] = time.monotonic() + seconds
+            for link in self.links(owner):
+                self.stall(link, seconds)
+
     def swallow(self, link, seconds, how):
         with self.lock:
             self._did("half-open")
@@ -178,6 +186,7 @@ class Proxy:
         """No harm from now on; what is under way (a stall, a delay) ends at once."""
         with self.lock:
             self._refuse_until = 0
+            self._silent_until = {}
             for link in self._open:
                 link.stalled_until = link.slow_until = 0
                 link.up_cut = link.down_cut = None
@@ -279,6 +288,7 @@ class Proxy:
             far.setblocking(False)
             far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link = Link(next(self._numbers), owner, near, far)
+            link.stalled_until = self._silent_until.get(owner, 0)
             self._open.add(link)
             self.all_links.append(link)
             self._watch(link)

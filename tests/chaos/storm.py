@@ -22,9 +22,10 @@ from faktory_client import make_job
 from proxy import Proxy
 
 BIG = 16 * 1024  # --keep-body
-DESCRIPTORS_MORE = 8  # a client library opens some connections only when it has more to do
+STRANDED_SECONDS = 5
+DESCRIPTORS_MORE = 8  # for each worker: a library opens some connections only when it has more to do
 KINDS = {  # fault: how often, beside the others
-    "worker": 34, "child": 4, "chargehand": 8, "stop": 2, "server-kill": 4, "server-term": 3, "refuse": 3,
+    "worker": 34, "asleep": 8, "child": 4, "chargehand": 8, "unheard": 6, "stop": 2, "server-kill": 4, "server-term": 3, "refuse": 3,
     "cut": 12, "cut-all": 2, "cut-command": 10, "cut-reply": 10, "stall": 8, "half-open": 6, "slow": 8,
 }
 INSTANCES = {"scripted": 4, "node": 2, "rust": 2, "python-cdrx": 1, "python-pyfaktory": 1}
@@ -63,7 +64,7 @@ class Keeper:
         self.stopping_since = None
         self.groups, self.most_rss = set(), 0
         self.started, self._log_at, self._log_part = set(), 0, ""
-        self.pushed = 0
+        self.pushed, self.progress_at = 0, 0
 
     def log_path(self, generation):
         return os.path.join(self.directory, f"log.{generation}")
@@ -146,6 +147,7 @@ class Keeper:
         for line in lines:
             word, _, rest = line.partition(" ")
             if word == "start":
+                self.progress_at = time.monotonic()
                 self.started.add(rest.split(" ", 1)[0])
         try:
             with open(f"/proc/{self.pid}/status") as f:
@@ -195,6 +197,7 @@ class Storm:
         self.kinds = {k: KINDS[k] for k in faults}
         self.counts, self.actions = {}, []
         self.signals = {}  # pid: signals sent to it
+        self.deaths = {}  # pid: when it was sent SIGKILL
         self.server_ends = {}  # number: (when, by KILL, the words without an answer)
         self.server = servers.make(kind)
         self.proxy = Proxy(self.server.port)
@@ -203,6 +206,7 @@ class Storm:
         self.fault_rng = random.Random(f"{seed}/faults")
         self.wave_rng = random.Random(f"{seed}/waves")
         self.server_back, self.restarts = None, {}
+        self.asleep, self.unheard = None, {}
         self.at_rest = {}  # name: (descriptors before the storm, after it, KiB at most)
         self.begun, self.ended = time.monotonic(), None
         self.begun_wall = time.time()
@@ -241,6 +245,8 @@ class Storm:
         except ProcessLookupError:
             return False
         self.signals.setdefault(pid, []).append(signal.Signals(number).name)
+        if number == signal.SIGKILL:
+            self.deaths[pid] = time.monotonic()
         return True
 
     def _worker(self, keeper, pick, a, b):
@@ -270,6 +276,27 @@ class Storm:
             keeper.kill()
             self.did("chargehand killed", keeper.name)
             self.restarts[keeper.name] = time.monotonic() + (0 if a < 0.6 else a)
+
+    def _asleep(self, keeper, pick, a, b):
+        """A worker is killed while its FETCH waits at the server, and jobs come then."""
+        self.asleep = (keeper, pick, time.monotonic() + 5)
+
+    def _tend_asleep(self, waiting, now):
+        keeper, pick, until = self.asleep
+        pids = keeper.workers()
+        if now > until or not waiting[keeper.name]:
+            self.asleep = None
+        elif pids and self.server_back is None and any(
+                word.when < now - 0.05 for link in self.proxy.links(keeper.name) for word in link.fetching()):
+            self.asleep = None
+            if self._signal(pid := pids[int(pick * len(pids))], signal.SIGKILL):
+                self.did("worker killed in a FETCH", f"{keeper.name} {pid}")
+                self._push(keeper, waiting[keeper.name], 2 * INSTANCES[keeper.name])
+
+    def _unheard(self, keeper, pick, a, b):
+        """chargehand is killed with reports that it has taken, and that the server has not seen."""
+        self.proxy.silence(keeper.name, 3 + 2 * a)
+        self.unheard[keeper.name] = (time.monotonic() + 0.3 + 2 * b, pick, a, b)
 
     def _stop(self, keeper, pick, a, b):
         if self._alive(keeper) and not keeper.stopping_since:
@@ -339,6 +366,10 @@ class Storm:
         if self.server_back is not None and now >= self.server_back:
             self.server.start()
             self.server_back = None
+        for name, (due, *more) in list(self.unheard.items()):
+            if now >= due:
+                del self.unheard[name]
+                self._chargehand(self.keepers[name], *more)
         for keeper in self.keepers.values():
             if keeper.name in self.restarts:
                 if now >= self.restarts[keeper.name]:
@@ -385,9 +416,16 @@ class Storm:
             started = self._n_started()
             if started > last_started:
                 last_started, progress_at = started, now
+            if self.asleep:
+                self._tend_asleep(waiting, now)
             if self.server_back is None and now >= next_wave:
                 for name, keeper in self.keepers.items():
-                    if keeper.pushed - len(keeper.started & self.jobs.keys()) < WINDOW[name]:
+                    if self.asleep and self.asleep[0] is keeper:
+                        continue
+                    # Jobs that nobody will get are not waited for.
+                    waits = keeper.pushed - len(keeper.started & self.jobs.keys()) >= WINDOW[name]
+                    if not waits or now > keeper.progress_at + STRANDED_SECONDS:
+                        keeper.progress_at = now
                         self._push(keeper, waiting[name], self.wave_rng.randrange(1, WINDOW[name]))
                 next_wave = now + self.wave_rng.choice([0, 0, 0.1, 0.3, 1])
             pushed_all = not any(waiting.values())
@@ -423,7 +461,7 @@ class Storm:
     def _wait_for_few_descriptors(self, seconds=20):
         """Links are kept for some seconds, in case. After that there are as many as before the storm."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end and any(k.descriptors() > self.at_rest[k.name][0] + DESCRIPTORS_MORE
+        while time.monotonic() < end and any(k.descriptors() > self.at_rest[k.name][0] + DESCRIPTORS_MORE * INSTANCES[k.name]
                                                for k in self.keepers.values()):
             self._tend(time.monotonic())
             time.sleep(0.1)
@@ -432,7 +470,7 @@ class Storm:
         """The sky clears: the server is there, links are let alone; what is left to do is done."""
         self.proxy.calm()
         end = time.monotonic() + seconds
-        while self.server_back is not None or self.restarts or any(k.stopping_since for k in self.keepers.values()):
+        while self.server_back is not None or self.restarts or self.unheard or any(k.stopping_since for k in self.keepers.values()):
             self._tend(time.monotonic())
             time.sleep(0.02)
         while self.server.counts()["queued"] > 0:

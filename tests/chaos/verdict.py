@@ -25,6 +25,7 @@ OURS = {"WorkerOutOfMemory", "HostOutOfMemory", "WorkerSignaled", "WorkerExited"
         "JobStranded", "SupervisorDied"}
 FAIL_REPEAT_SECONDS = 10
 PROXY_SECONDS = 2  # what a delay may add between two words
+DEAD_SECONDS = 0.2  # after its SIGKILL nobody takes a process for alive
 RESERVED_SECONDS = 1  # a job that a killed server stranded was reserved no longer before
 RSS_MAX_KIB = 16 * 1024
 
@@ -272,9 +273,17 @@ class Verdict:
             right = "stopped" in endings
         elif errtype == "SupervisorDied":
             right = "killed" in endings
+        death = self.storm.deaths.get(pid)
+        given = [g.when for g in self.gifts[jid]]
+        if errtype == "WorkerSignaled" and death and given and given[-1] > death + DEAD_SECONDS and \
+                not self._started_by(jid, pid):
+            self.problem(f"{jid}: it was given out after its worker's death, and failed instead of put back", jid)
         if not right:
             self.problem(f"{jid}: not the right cause: {errtype}: {message} (signals {self.storm.signals.get(pid)}, its own "
                          f"end {self.ends[pid]}, its chargehand {endings or 'unknown'})", jid)
+
+    def _started_by(self, jid, pid):
+        return any(r.word == "start" and r.pid == pid for r in self.runs[jid])
 
     def _did(self, pid, jobtype):
         return any(r.pid == pid and r.word == "start" and self.storm.jobs[jid].jobtype == jobtype
@@ -325,7 +334,7 @@ class Verdict:
                 except OSError:
                     pass
         for name, (before, after, rss) in self.storm.at_rest.items():
-            if after > before + storm.DESCRIPTORS_MORE:
+            if after > before + storm.DESCRIPTORS_MORE * storm.INSTANCES[name]:
                 self.problem(f"{name}: {after} descriptors at rest, and {before} before the storm")
             if rss > RSS_MAX_KIB and not is_sanitized():
                 self.problem(f"{name}: chargehand has used {rss} KiB")
