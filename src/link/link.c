@@ -101,7 +101,8 @@ void link_close(struct link *l, bool reset)
  * the kernel still sends (hazards 16), hence the reset. */
 static void link_lose(struct link *l, const char *why)
 {
-	bool partial = l->streaming || l->in_bytes > 0 || l->resp.kind;
+	/* An error that ends the connection is no part of what was asked for. */
+	bool partial = (l->streaming || l->in_bytes > 0 || l->resp.kind) && l->resp.kind != '-';
 	bool gone = false;
 	char reason[128];
 

@@ -428,6 +428,7 @@ class Faults(Case):
         self.s.wait_jid(jid, None)
         self.s.rule("error", verb="FETCH", text="redis: client is closed", close=True)
         self.assertIsNone(self.session.fetch(self.queue))
+        self.assertNotIn("in the middle of a job's delivery", self.c.log())
 
     def test_storage_error_to_an_ack_is_repeated(self):
         jid = self.held()
