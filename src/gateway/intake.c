@@ -167,7 +167,8 @@ static bool intake_report_on_link(struct session *s, const struct command *c, st
 	if (h) {
 		/* In the journal first: what the server has been told must not be told otherwise by the next chargehand
 		 * (hazards 2). */
-		ledger_report(h, c->verb == VERB_ACK ? REPORT_WORKER_ACK : REPORT_WORKER_FAIL, c->line, c->line_bytes, 0);
+		ledger_report(h, c->verb == VERB_ACK ? REPORT_WORKER_ACK : REPORT_WORKER_FAIL, c->line, c->line_bytes,
+			      0);
 		if (c->verb == VERB_FAIL)
 			ledger_mark_sent(h, now);
 		ledger_barrier(s->listener->gateway->ledger);

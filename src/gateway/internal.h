@@ -211,7 +211,7 @@ static inline bool session_is_over(const struct session *s)
 }
 
 /* intake.c */
-size_t intake_feed(struct session *s, const char *p, size_t bytes); /* returns what was dealt with */
+size_t intake_feed(struct session *s, const char *p, size_t bytes);    /* returns what was dealt with */
 bool intake_can_follow(const struct session *s, const struct hold *h); /* another report, behind the one under way */
 
 /* upload.c */

@@ -18,8 +18,8 @@
  *                       │  └─ worker dead ─► FAILING┼─ answered, or its time is over ─► GONE
  *                       └───── server refuses ──────┘
  *      A job for nobody (stray): HELD ─► STRAY ─► RETURNING ─► GONE, back to STRAY when the link was lost, or on to
- *      FAILING where it cannot go back to its queue; from there to RETURNING all the same when its FAIL was half done, for
- *      the server has lost it then (hazards 5). From every state ledger_settle() leads to GONE.
+ *      FAILING where it cannot go back to its queue; from there to RETURNING all the same when its FAIL was half done,
+ * for the server has lost it then (hazards 5). From every state ledger_settle() leads to GONE.
  *
  * Pure: no descriptor, no clock, no libevent. Every operation is O(1) in the number of holds and workers.
  */

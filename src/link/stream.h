@@ -56,8 +56,8 @@ void stream_init(struct stream *s);
 /* Bytes read, 0 at the end, -EAGAIN, or -errno. */
 ssize_t stream_read(struct stream *s, char *buffer, size_t bytes) _must_check_;
 
-/* Takes all bytes or fails: 0, or -errno of the socket (EPIPE, ECONNRESET, …), or -ENOMEM. After a failure the stream can
- * be read to what had come by then, and to an end: on_readable will tell. */
+/* Takes all bytes or fails: 0, or -errno of the socket (EPIPE, ECONNRESET, …), or -ENOMEM. After a failure the stream
+ * can be read to what had come by then, and to an end: on_readable will tell. */
 int stream_write(struct stream *s, const char *p, size_t bytes) _must_check_;
 
 /* What has not reached the kernel yet. */

@@ -12,9 +12,8 @@
 const char *report_outcome_to_string(enum report_outcome outcome)
 {
 	static const char *const names[] = {
-		[REPORT_SETTLED] = "settled", [REPORT_NOT_FOUND] = "not found", [REPORT_TOO_LATE] = "too late",
-		[REPORT_OVERTAKEN] = "overtaken",
-		[REPORT_REFUSED] = "refused", [REPORT_HALF_DONE] = "half done",
+		[REPORT_SETTLED] = "settled",     [REPORT_NOT_FOUND] = "not found", [REPORT_TOO_LATE] = "too late",
+		[REPORT_OVERTAKEN] = "overtaken", [REPORT_REFUSED] = "refused",     [REPORT_HALF_DONE] = "half done",
 	};
 	static_assert(ARRAY_SIZE(names) == _REPORT_OUTCOME_MAX, "each outcome has a name");
 
@@ -55,7 +54,8 @@ bool report_push_again(struct report *p, const char *server_text)
 	if (p->kind != REPORT_FAIL || h->state != HOLD_FAILING || !h->body ||
 	    return_write(h->jid, h->jid_bytes, h->body, h->body_bytes, &line, &bytes, &ack_bytes) < 0)
 		return false;
-	log_error("%s: job %s: the server failed in the middle of its FAIL (%s); its body is at hand, and is pushed again",
+	log_error("%s: job %s: the server failed in the middle of its FAIL (%s); its body is at hand, and is pushed "
+		  "again",
 		  h->holder->name, jid_show(jid, h->jid, h->jid_bytes), server_text);
 	ledger_set_state(h, HOLD_RETURNING);
 	ledger_report(h, REPORT_RETURN, line, bytes, ack_bytes);

@@ -78,7 +78,8 @@ static void supervisor_give_up(struct supervisor *s)
 			  n == 1 ? " is" : "s are",
 			  s->shop.journal ? "in the journal, for the next start" : "to the end of their leases");
 	else
-		log_warning("Ending without the server's answer to a FETCH; a job that it still gives out for it is left to "
+		log_warning("Ending without the server's answer to a FETCH; a job that it still gives out for it is "
+			    "left to "
 			    "the end of its lease");
 	program_log_left(s->program);
 	estate_log_left(s->estate);

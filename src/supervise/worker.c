@@ -263,7 +263,8 @@ void worker_report_answered(struct worker *w, struct hold *hold, enum report_out
 {
 	/* A FAIL that was sent again and is not known was executed the first time. */
 	listener_report_answered(w->listener, hold,
-				 outcome == REPORT_SETTLED || outcome == REPORT_NOT_FOUND || outcome == REPORT_OVERTAKEN);
+				 outcome == REPORT_SETTLED || outcome == REPORT_NOT_FOUND ||
+					 outcome == REPORT_OVERTAKEN);
 	if (hold->state == HOLD_HELD && w->state == WORKER_SETTLING)
 		undertaker_fail_one(w, hold);
 }

@@ -356,7 +356,8 @@ class Errors(Case):
     def refused_report_of_the_dead(self, jid):
         self.assertEqual(self.s.wait_jid(jid, "retries")["failure"]["errtype"], "WorkerSignaled")
         self.assertEqual(self.c.wait(), 137)
-        self.assertEqual([e["verb"] for e in self.s.log(what="command") if jid in e["line"] and e["verb"] != "PUSH"], ["ACK", "FAIL"])
+        said = [e["verb"] for e in self.s.log(what="command") if jid in e["line"] and e["verb"] != "PUSH"]
+        self.assertEqual(said, ["ACK", "FAIL"])
 
     def test_a_report_of_the_dead_that_is_refused(self):
         """It was no report, and the job died with its worker."""

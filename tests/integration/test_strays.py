@@ -328,7 +328,8 @@ class Pids(Case):
         self.addCleanup(lambda: stranger.poll() is None and (stranger.kill(), stranger.wait()))
         self.s = servers.shared(self.kind)
         jid = self.push()
-        self.begin(*scripted.command(f"hello pid={stranger.pid}; fetch {self.queue}; close; hold"), options=["--cgroup", self.directory.path])
+        self.begin(*scripted.command(f"hello pid={stranger.pid}; fetch {self.queue}; close; hold"),
+                   options=["--cgroup", self.directory.path])
         self.s.wait_jid(jid, "working")
         stranger.kill()
         stranger.wait()

@@ -156,7 +156,8 @@ Test(reporter, nothing_is_said_of_a_job_of_which_a_newer_hold_is_known)
 	check_told(1, "jid-000002", REPORT_OVERTAKEN, "");
 	check_told(2, "jid-000003", REPORT_SETTLED, "");
 	cr_assert_eq(server.n_lines, 1);
-	cr_assert(line_is(0, "PUSHB", "jid-000003")); /* or the job would be lost; the ACK would be that of the newer one */
+	cr_assert(line_is(0, "PUSHB",
+			  "jid-000003")); /* or the job would be lost; the ACK would be that of the newer one */
 }
 
 Test(reporter, of_two_holds_of_one_job_the_newer_one_is_failed)
