@@ -48,6 +48,9 @@ class Memory(Boots):
         servers.need_real()
         self.boot(self.python("vm/test_memory.py"))
 
+    def test_an_oom_kill_is_told_as_fast_as_another(self):
+        self.boot(self.python("bench/oom.py"))
+
 
 class Containers(Boots):
     def test_crun(self):
