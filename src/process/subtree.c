@@ -525,7 +525,7 @@ static int open_surroundings(struct subtree *s)
 
 	if (mount && s->path && strncmp(s->path, mount, strlen(mount)) == 0)
 		dir = s->path;
-	return surroundings_open(mount, dir, s->kind == SUBTREE_NONE ? s->own.memory_dir : NULL, &s->around);
+	return surroundings_open(mount, dir, s->memory ? NULL : s->own.memory_dir, &s->around);
 }
 
 int subtree_open(const struct subtree_request *request, struct subtree **ret, char **ret_message)

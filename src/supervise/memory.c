@@ -10,7 +10,7 @@
 struct memory {
 	const struct subtree *subtree;
 	struct surroundings_past past;
-	struct tally shared; /* of the group that workers without leaves share */
+	struct tally shared; /* of the group that workers share whose leaves count nothing */
 };
 
 int memory_new(struct event_base *base, const struct subtree *subtree, const struct tally_ops *ops, void *userdata,
@@ -26,7 +26,7 @@ int memory_new(struct event_base *base, const struct subtree *subtree, const str
 	tally_init(&m->shared);
 	surroundings_read(&subtree->around, &m->past.counts);
 	/* What cannot be opened does not tell, which --check says. */
-	if (subtree->fd < 0 && surroundings_kill_file(&subtree->around, &dir_fd, &file) == 0)
+	if (!subtree->memory && surroundings_kill_file(&subtree->around, &dir_fd, &file) == 0)
 		(void)tally_open(&m->shared, base, dir_fd, file, ops, userdata);
 	*ret = m;
 	return 0;
@@ -63,16 +63,16 @@ static void memory_find_limit(const struct memory *m, const struct surroundings_
 
 void memory_gather(struct memory *m, const struct cgroup_leaf *leaf, struct tally *leaf_tally, struct death_evidence *e)
 {
-	struct tally *t = leaf ? leaf_tally : &m->shared;
+	struct tally *t = tally_is_open(leaf_tally) ? leaf_tally : &m->shared;
 	const struct surroundings *s = &m->subtree->around;
 	struct surroundings_counts now;
 
-	e->shared = !leaf;
+	e->shared = t == &m->shared; /* also of leaves without a memory controller, as on hybrid machines */
 	e->sees_machine = s->sees_machine;
-	if (leaf) {
+	if (leaf)
 		cgroup_leaf_read_memory(leaf, &e->memory_peak_bytes, &e->memory_max_bytes);
+	if (!e->shared)
 		e->n_killed_before = t->n_outlived;
-	}
 	if (tally_is_open(t)) {
 		tally_read(t, &e->oom_kill_rise, &e->oom_rise);
 		e->have_memory_events = true;

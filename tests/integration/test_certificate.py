@@ -13,6 +13,7 @@ import unittest
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
 import certificate
+import cgroups
 import scripted
 import servers
 import tap
@@ -181,7 +182,7 @@ class Version1(Case):
         os.chmod(wrapper, 0o755)
         outer, os.environ["CHARGEHAND"] = os.environ["CHARGEHAND"], wrapper
         try:
-            s = Puppets(self.server, instances=instances)
+            s = Puppets(self.server, instances=instances, options=["--cgroup", *self.place()])
         finally:
             os.environ["CHARGEHAND"] = outer
         self.addCleanup(s.close)
@@ -195,6 +196,9 @@ class Version1(Case):
             p.send("a", f"FETCH {self.queue}\r\n".encode())
             p.receive("a", int(p.line("a")[1:]) + 2)
         return p
+
+    def place(self):
+        return ["none"]
 
     KILLED = (r"^p\.\d \(pid \d+\) was killed by the kernel at the memory limit of the cgroup that it shares with chargehand "
               r"\(64 MiB\), \S+ m?s after its start; its largest process had \S+ MiB; it held 2 jobs")
@@ -216,6 +220,18 @@ class Version1(Case):
         self.check(other.jids, "HostOutOfMemory", self.KILLED)
         p.kill()
         self.check(p.jids, "WorkerSignaled", r"was killed by SIGKILL \S+ m?s after")
+
+
+class Hybrid(Version1):
+    """A leaf of version 2, and the memory controller in version 1."""
+
+    def place(self):
+        tap.need("cgroup", cgroups.parent()[1])
+        if cgroups.memory()[0]:
+            self.skipTest("the memory controller is in version 2")
+        directory = cgroups.Directory()
+        self.addCleanup(directory.close)
+        return [directory.path]
 
 
 if __name__ == "__main__":
