@@ -25,7 +25,8 @@ BIG = 16 * 1024  # --keep-body
 STRANDED_SECONDS = 5
 DESCRIPTORS_MORE = 8  # for each worker: a library opens some connections only when it has more to do
 KINDS = {  # fault: how often, beside the others
-    "worker": 34, "asleep": 8, "child": 4, "chargehand": 8, "unheard": 6, "stop": 2, "server-kill": 4, "server-term": 3, "refuse": 3,
+    "worker": 34, "asleep": 8, "child": 4, "chargehand": 8, "unheard": 6, "pause": 10, "stop": 2,
+    "server-kill": 4, "server-term": 3, "refuse": 3,
     "cut": 12, "cut-all": 2, "cut-command": 10, "cut-reply": 10, "stall": 8, "half-open": 6, "slow": 8,
 }
 INSTANCES = {"scripted": 4, "node": 2, "rust": 2, "python-cdrx": 1, "python-pyfaktory": 1}
@@ -206,7 +207,7 @@ class Storm:
         self.fault_rng = random.Random(f"{seed}/faults")
         self.wave_rng = random.Random(f"{seed}/waves")
         self.server_back, self.restarts = None, {}
-        self.asleep, self.unheard = None, {}
+        self.asleep, self.unheard, self.paused = None, {}, {}
         self.at_rest = {}  # name: (descriptors before the storm, after it, KiB at most)
         self.begun, self.ended = time.monotonic(), None
         self.begun_wall = time.time()
@@ -298,6 +299,13 @@ class Storm:
         self.proxy.silence(keeper.name, 3 + 2 * a)
         self.unheard[keeper.name] = (time.monotonic() + 0.3 + 2 * b, pick, a, b)
 
+    def _pause(self, keeper, pick, a, b):
+        """chargehand does not run for a moment: reports and deaths come to it at the same time."""
+        if self._alive(keeper) and keeper.name not in self.paused:
+            keeper.process.send_signal(signal.SIGSTOP)
+            self.paused[keeper.name] = (time.monotonic() + 0.05 + 0.4 * a, keeper.process)
+            self.did("chargehand paused", keeper.name)
+
     def _stop(self, keeper, pick, a, b):
         if self._alive(keeper) and not keeper.stopping_since:
             keeper.stop()
@@ -366,6 +374,10 @@ class Storm:
         if self.server_back is not None and now >= self.server_back:
             self.server.start()
             self.server_back = None
+        for name, (due, process) in list(self.paused.items()):
+            if now >= due:
+                del self.paused[name]
+                process.send_signal(signal.SIGCONT)  # nothing, if it has been killed meanwhile
         for name, (due, *more) in list(self.unheard.items()):
             if now >= due:
                 del self.unheard[name]
@@ -461,8 +473,8 @@ class Storm:
     def _wait_for_few_descriptors(self, seconds=20):
         """Links are kept for some seconds, in case. After that there are as many as before the storm."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end and any(k.descriptors() > self.at_rest[k.name][0] + DESCRIPTORS_MORE * INSTANCES[k.name]
-                                               for k in self.keepers.values()):
+        limit = {name: before + DESCRIPTORS_MORE * INSTANCES[name] for name, (before, _, _) in self.at_rest.items()}
+        while time.monotonic() < end and any(k.descriptors() > limit[k.name] for k in self.keepers.values()):
             self._tend(time.monotonic())
             time.sleep(0.1)
 
@@ -470,7 +482,8 @@ class Storm:
         """The sky clears: the server is there, links are let alone; what is left to do is done."""
         self.proxy.calm()
         end = time.monotonic() + seconds
-        while self.server_back is not None or self.restarts or self.unheard or any(k.stopping_since for k in self.keepers.values()):
+        while self.server_back is not None or self.restarts or self.unheard or self.paused or \
+                any(k.stopping_since for k in self.keepers.values()):
             self._tend(time.monotonic())
             time.sleep(0.02)
         while self.server.counts()["queued"] > 0:

@@ -29,7 +29,7 @@ class Storms(unittest.TestCase):
         self.assertEqual(problems, [], "\n".join(problems))
 
     def test_workers_and_chargehand_die(self):
-        self.storm(120, 3, ["worker", "asleep", "chargehand", "unheard", "stop"])
+        self.storm(120, 3, ["worker", "asleep", "chargehand", "unheard", "pause", "stop"])
 
     def test_links_break(self):
         self.storm(120, 2, LINKS)
