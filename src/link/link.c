@@ -309,15 +309,11 @@ static void link_on_readable(struct stream *s)
 	const char *p = scratch;
 	bool gone = false;
 
-	if (s->error) {
-		link_lose(l, strerror(s->error));
-		return;
-	}
 	ssize_t n = stream_read(s, scratch, sizeof scratch);
 	if (n == -EAGAIN)
 		return;
 	if (n <= 0) {
-		const char *why = n == 0 ? "closed by the server" : strerror((int)-n);
+		const char *why = s->error ? strerror(s->error) : n == 0 ? "closed by the server" : strerror((int)-n);
 
 		if (l->doubtful)
 			link_lose_doubtful(l, why);
@@ -359,9 +355,9 @@ static void link_on_drained(struct stream *s)
 		l->ops->on_drained(l);
 }
 
-static void link_on_broken(struct stream *s, int error)
+/* What the server had said by then counts, a job that it gave out above all: it is read, and then comes the end. */
+static void link_on_broken(_unused_ struct stream *s, _unused_ int error)
 {
-	link_lose(container_of(s, struct link, stream), strerror(error));
 }
 
 static const struct stream_ops link_stream_ops = {

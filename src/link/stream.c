@@ -50,6 +50,16 @@ static ssize_t outbox_send(struct outbox *o, int fd)
 	return sent;
 }
 
+/* Nothing can follow: the command before it may have gone out in part. Not every reason (ENOBUFS, ENOMEM) is an end to
+ * the other side as well, and an owner who does not look at what stream_write() returns is to see it in reading. */
+static int stream_fail(struct stream *s, int error)
+{
+	s->error = error;
+	outbox_free(TAKE_PTR(s->outbox));
+	(void)shutdown(s->fd, SHUT_RDWR);
+	return -error;
+}
+
 static void stream_on_writable(_unused_ evutil_socket_t fd, _unused_ short what, void *userdata)
 {
 	struct stream *s = userdata;
@@ -60,8 +70,7 @@ static void stream_on_writable(_unused_ evutil_socket_t fd, _unused_ short what,
 	if (sent == -EAGAIN)
 		return;
 	if (sent < 0) {
-		s->error = (int)-sent;
-		outbox_free(TAKE_PTR(s->outbox));
+		(void)stream_fail(s, (int)-sent);
 		s->ops->on_broken(s, s->error);
 		return;
 	}
@@ -147,16 +156,6 @@ ssize_t stream_read(struct stream *s, char *buffer, size_t bytes)
 		n = recv(s->fd, buffer, bytes, MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
-}
-
-/* Nothing can follow: the command before it may have gone out in part. Not every reason (ENOBUFS, ENOMEM) is an end to
- * the other side as well, and an owner who does not look at what stream_write() returns is to see it in reading. */
-static int stream_fail(struct stream *s, int error)
-{
-	s->error = error;
-	outbox_free(TAKE_PTR(s->outbox));
-	(void)shutdown(s->fd, SHUT_RDWR);
-	return -error;
 }
 
 int stream_write(struct stream *s, const char *p, size_t bytes)

@@ -33,7 +33,8 @@ struct stream_ops {
 	void (*on_readable)(struct stream *s);
 	/* The backlog has fallen below LOW after having been above HIGH, or is empty. */
 	void (*on_drained)(struct stream *s);
-	/* Writing the backlog failed; nothing will be written any more. */
+	/* Writing the backlog failed; nothing will be written any more. It can be read to its end, as after a write that
+	 * failed. */
 	void (*on_broken)(struct stream *s, int error);
 };
 

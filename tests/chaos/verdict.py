@@ -7,6 +7,8 @@ a record of it and no other:
   network   the reply that gave the job out was lost on a link that was cut: the server gave it to nobody
   P7        the reply was the last on a link of a chargehand that was killed before it had read it (it is not in its journal)
   server    the server was killed with a FETCH, ACK or FAIL unanswered: it loses or strands one job for each (its own fault)
+  late      a FAIL had no answer, and the server was not to be had again before it must not be repeated any more (it could hit
+            another's run); chargehand says so of the job, and leaves it to the end of its lease
   unread    chargehand was killed before it had read an ACK whose answer nobody saw (the journal does not have it)
 """
 import bisect
@@ -43,6 +45,7 @@ class Verdict:
         self.gifts = collections.defaultdict(list)
         self.where = collections.defaultdict(list)  # jid: [(place, job)]
         self.ends = collections.defaultdict(set)  # pid: what it did to itself
+        self.late = set()  # jids that a chargehand has left to their leases, by its own words
         self.lives = collections.defaultdict(list)  # pid: [(keeper, generation)] of workers that had it
         self._read()
         self.tokens = self._server_tokens()
@@ -67,6 +70,8 @@ class Verdict:
                 generation = int(path.rpartition(".")[2])
                 with open(path, errors="replace") as f:
                     for line in f:
+                        if m := re.search(r"job (\S+) .*(?:too late for its|is left to the server)", line):
+                            self.late.add(m[1])
                         if m := re.search(r": started \(pid (\d+)\)", line):
                             self.lives[int(m[1])].append((keeper, generation))
         for runs in self.runs.values():
@@ -172,6 +177,10 @@ class Verdict:
         if not any(g.when > reserved - RESERVED_SECONDS for g in self.gifts[jid]) and \
                 self._take_token(jid, lambda when: -RESERVED_SECONDS < when - reserved < 2 * RESERVED_SECONDS):
             self.excused["server"] += 1
+            return
+        last = self.words[jid][-1] if self.words[jid] else None
+        if last and last.verb == "FAIL" and last.answer is None and jid in self.late:
+            self.excused["late"] += 1
             return
         self.problem(f"{jid} is still reserved, and nobody holds it", jid)
 
