@@ -11,9 +11,9 @@
 
 #define STATEDIR_LOCK "lock"
 
-/* Makes the directory and its parents where they are missing (mode 0700: jobs may hold anything), and locks it. *ret_dir_fd
- * is the directory, *ret_lock_fd the lock, held until it is closed. -EWOULDBLOCK when somebody else has it: *ret_holder
- * is then a pid, or 0 when it cannot be told. */
+/* Makes the directory and its parents where they are missing (mode 0700: jobs may hold anything), and locks it.
+ * *ret_dir_fd is the directory, *ret_lock_fd the lock, held until it is closed. -EWOULDBLOCK when somebody else has it:
+ * *ret_holder is then a pid, or 0 when it cannot be told. */
 int statedir_lock(const char *path, int *ret_dir_fd, int *ret_lock_fd, pid_t *ret_holder) _must_check_;
 
 /* Could it be used? 0, or what statedir_lock() would say; makes nothing and locks nothing for longer than the call. */

@@ -60,7 +60,8 @@ static bool has_ended(int pidfd)
 	return poll(&p, 1, 0) > 0;
 }
 
-/* Its pidfd, or -errno: the process is looked at once more when the pidfd is there, for only then the pid is its own. */
+/* Its pidfd, or -errno: the process is looked at once more when the pidfd is there, for only then the pid is its own.
+ */
 static int leftover_kill(const struct leftover *left, size_t n_left, pid_t pid)
 {
 	_cleanup_close_ int fd = process_pidfd(pid);

@@ -48,12 +48,14 @@ static void bookkeeper_on_state(_unused_ void *userdata, enum journal_state stat
 		log_notice("The journal is complete again");
 		break;
 	case JOURNAL_PARTIAL:
-		(void)log_error_errno(error, "The journal cannot take everything: should chargehand itself die now, some "
-					     "jobs are left to the end of their leases: %m");
+		(void)log_error_errno(error,
+				      "The journal cannot take everything: should chargehand itself die now, some "
+				      "jobs are left to the end of their leases: %m");
 		break;
 	default:
-		(void)log_error_errno(error, "The journal cannot be written, and is withdrawn: should chargehand itself die "
-					     "now, all jobs are left to the end of their leases: %m");
+		(void)log_error_errno(error,
+				      "The journal cannot be written, and is withdrawn: should chargehand itself die "
+				      "now, all jobs are left to the end of their leases: %m");
 		break;
 	}
 }
@@ -70,14 +72,17 @@ static void bookkeeper_log_opening(const struct config *c, const struct journal_
 		log_warning("%s/journal: the last %" PRIu64 " bytes were torn, and are left out", c->state_dir,
 			    o->cut_bytes);
 	if (o->damaged_bytes > 0)
-		log_warning("%s/journal: %" PRIu64 " bytes in the middle cannot be read", c->state_dir, o->damaged_bytes);
+		log_warning("%s/journal: %" PRIu64 " bytes in the middle cannot be read", c->state_dir,
+			    o->damaged_bytes);
 	if (o->aside != JOURNAL_ASIDE_NOT)
 		log_warning("%s/journal: kept as %s, for %s", c->state_dir, o->aside_name, why[o->aside]);
 	if (o->sync_error < 0)
-		(void)log_warning_errno(o->sync_error, "--journal-sync interval cannot be had here, and is as never: %m");
+		(void)log_warning_errno(o->sync_error,
+					"--journal-sync interval cannot be had here, and is as never: %m");
 	if (o->error < 0)
-		(void)log_error_errno(o->error, "%s: the journal cannot be written as it should: %m; it is tried again each "
-						"second",
+		(void)log_error_errno(o->error,
+				      "%s: the journal cannot be written as it should: %m; it is tried again each "
+				      "second",
 				      c->state_dir);
 }
 
@@ -85,15 +90,17 @@ static void bookkeeper_log_opening(const struct config *c, const struct journal_
 static int bookkeeper_judge(const struct config *c, const struct journal_opening *o, int r)
 {
 	if (r == -EPROTONOSUPPORT) {
-		log_error("%s/journal has format %" PRIu32 ", and this chargehand reads and writes format %d: start the "
+		log_error("%s/journal has format %" PRIu32
+			  ", and this chargehand reads and writes format %d: start the "
 			  "chargehand that wrote it and stop it, or choose another --state-dir",
 			  c->state_dir, o->version, RECORD_VERSION);
 		return r;
 	}
 	if (c->state_dir_asked)
 		return log_error_errno(r, "%s/journal: cannot be used: %m", c->state_dir);
-	(void)log_warning_errno(r, "%s/journal: %m: going on without a journal: jobs are not remembered should chargehand "
-				   "itself die",
+	(void)log_warning_errno(r,
+				"%s/journal: %m: going on without a journal: jobs are not remembered should chargehand "
+				"itself die",
 				c->state_dir);
 	return 0;
 }

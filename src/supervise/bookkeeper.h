@@ -11,9 +11,9 @@
 
 struct bookkeeper;
 
-/* state_dir_fd: locked, borrowed. Negative, with result 0 and *ret NULL: there is none, and nothing is remembered. 0, or
- * -errno when chargehand must not run: the journal is another version's, or one that was asked for cannot be kept; that has
- * been logged. */
+/* state_dir_fd: locked, borrowed. Negative, with result 0 and *ret NULL: there is none, and nothing is remembered. 0,
+ * or -errno when chargehand must not run: the journal is another version's, or one that was asked for cannot be kept;
+ * that has been logged. */
 int bookkeeper_new(struct event_base *base, const struct config *config, int state_dir_fd,
 		   struct bookkeeper **ret) _must_check_;
 /* What is in the journal is for the next start. Returns NULL; accepts NULL. */

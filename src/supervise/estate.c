@@ -69,10 +69,11 @@ static void estate_end_workers(struct estate *e)
 	if (n_left > 0)
 		r = leftover_end(left, n_left, ESTATE_END_USEC, &n);
 	if (n > 0)
-		log_notice("%u process%s of workers that an earlier chargehand had left %s ended", n, n == 1 ? "" : "es",
-			   n == 1 ? "is" : "are");
+		log_notice("%u process%s of workers that an earlier chargehand had left %s ended", n,
+			   n == 1 ? "" : "es", n == 1 ? "is" : "are");
 	if (r < 0)
-		(void)log_warning_errno(r, "Not all workers of an earlier chargehand could be ended: %m; going on without");
+		(void)log_warning_errno(
+			r, "Not all workers of an earlier chargehand could be ended: %m; going on without");
 }
 
 static void estate_strike_workers(struct estate *e)
@@ -99,8 +100,9 @@ static void estate_tell_left(const struct hold *hold, int error)
 {
 	char jid[JID_SHOW_MAX];
 
-	(void)log_error_errno(error, "job %s (%s), held by an earlier chargehand's worker, is left to the end of its lease: "
-				     "%m",
+	(void)log_error_errno(error,
+			      "job %s (%s), held by an earlier chargehand's worker, is left to the end of its lease: "
+			      "%m",
 			      jid_show(jid, hold->jid, hold->jid_bytes), hold->jobtype);
 }
 
@@ -115,11 +117,12 @@ static int estate_fail(struct estate *e, struct heir *heir, struct hold *hold)
 	char *line;
 	int r;
 
-	(void)snprintf(message, sizeof(message),
-		       "chargehand, which looked after %s (pid %d), died, and the worker was ended with it; it held %zu "
-		       "job%s, this one since %s before the next chargehand's start",
-		       heir->name, heir->pid, MAX(heir->n_lost, (size_t)1), heir->n_lost > 1 ? "s" : "",
-		       format_duration(held, usec_sub(e->now, hold->received_usec)));
+	(void)snprintf(
+		message, sizeof(message),
+		"chargehand, which looked after %s (pid %d), died, and the worker was ended with it; it held %zu "
+		"job%s, this one since %s before the next chargehand's start",
+		heir->name, heir->pid, MAX(heir->n_lost, (size_t)1), heir->n_lost > 1 ? "s" : "",
+		format_duration(held, usec_sub(e->now, hold->received_usec)));
 	r = fail_write(&f, hold->jid, hold->jid_bytes, &line, &line_bytes);
 	return r < 0 ? r : undertaker_report(e->shop, hold, HOLD_FAILING, REPORT_FAIL, line, line_bytes, 0);
 }
@@ -255,10 +258,11 @@ static void estate_log(const struct estate *e)
 	size_t n = e->n_fails + e->n_reports + e->n_late;
 
 	if (n > 0)
-		log_notice("An earlier chargehand has left %zu job%s: %zu to be FAILed as %s, %zu whose report is sent again, "
+		log_notice("An earlier chargehand has left %zu job%s: %zu to be FAILed as %s, %zu whose report is sent "
+			   "again, "
 			   "%zu left to the server",
-			   n, n == 1 ? "" : "s", e->n_fails, death_cause_to_errtype(DEATH_SUPERVISOR_DIED), e->n_reports,
-			   e->n_late);
+			   n, n == 1 ? "" : "s", e->n_fails, death_cause_to_errtype(DEATH_SUPERVISOR_DIED),
+			   e->n_reports, e->n_late);
 }
 
 /* ---- for the layer above */

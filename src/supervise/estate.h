@@ -3,9 +3,9 @@
  * What an earlier chargehand left when it died (P7): workers without a supervisor, and jobs that were in their hands.
  *
  * The processes are ended first: as long as one of them lives it may go on with its job, though nobody hears of it any
- * more. Then each hold that the journal has is settled: a report that was on its way is sent as what it was, a stray goes
- * back to its queue, and everything else is FAILed as SupervisorDied; as far as leases allow. What is settled leaves the
- * journal at the server's answer, not before: so this chargehand may die in the middle of it as well.
+ * more. Then each hold that the journal has is settled: a report that was on its way is sent as what it was, a stray
+ * goes back to its queue, and everything else is FAILed as SupervisorDied; as far as leases allow. What is settled
+ * leaves the journal at the server's answer, not before: so this chargehand may die in the middle of it as well.
  */
 #ifndef CHARGEHAND_SUPERVISE_ESTATE_H
 #define CHARGEHAND_SUPERVISE_ESTATE_H

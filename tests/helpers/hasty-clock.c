@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Preloaded into chargehand: time passes $HASTY_FACTOR times as fast for it, so that a lease of a minute, or a heartbeat
- * that is due in forty seconds, need not be waited for. The monotonic clocks run faster and epoll's timeouts are shorter,
- * by the same factor. The eight bytes of the file $HASTY_JUMP, a number of nanoseconds, are added to the clocks that
- * go on while a machine is suspended, and to no other: written to, they are a suspend.
+ * Preloaded into chargehand: time passes $HASTY_FACTOR times as fast for it, so that a lease of a minute, or a
+ * heartbeat that is due in forty seconds, need not be waited for. The monotonic clocks run faster and epoll's timeouts
+ * are shorter, by the same factor. The eight bytes of the file $HASTY_JUMP, a number of nanoseconds, are added to the
+ * clocks that go on while a machine is suspended, and to no other: written to, they are a suspend.
  *
  * Its workers run without it. A machine's own timers (TCP's, say) are not touched.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Leaves orphans to process 1 of its container, as wrappers and job runners do: litter N [COMMAND [ARGUMENT...]]. Each is
- * a grandchild that ends when its parent has. Then the command takes its place.
+ * Leaves orphans to process 1 of its container, as wrappers and job runners do: litter N [COMMAND [ARGUMENT...]]. Each
+ * is a grandchild that ends when its parent has. Then the command takes its place.
  */
 #include <stdio.h>
 #include <stdlib.h>

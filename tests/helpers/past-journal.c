@@ -3,7 +3,8 @@
  * Writes the journal that a chargehand of the past would have left: jobs of one worker that is no more. Or shows one.
  *
  * usage: past-journal DIRECTORY SERVER BOOT JID:AGE:LEASE[:REPORT[:SENT_AGE]] ...
- *        past-journal DIRECTORY SERVER show       what is in the one that is there: a line for each worker, a line for each job
+ *        past-journal DIRECTORY SERVER show       what is in the one that is there: a line for each worker, a line for
+ * each job
  *
  *   SERVER  host:port     BOOT  "" for this boot, else another's id
  *   AGE     seconds since the job was fetched;  LEASE  in seconds
@@ -29,7 +30,8 @@ static void add_report(struct journal *j, struct journal_entry *e, const char *j
 	if (strcmp(report, "ack") == 0)
 		journal_report(j, e, REPORT_WORKER_ACK, NULL, 0, 0);
 	else
-		journal_report(j, e, strcmp(report, "fail") == 0 ? REPORT_WORKER_FAIL : REPORT_FAIL, line, (size_t)n, 0);
+		journal_report(j, e, strcmp(report, "fail") == 0 ? REPORT_WORKER_FAIL : REPORT_FAIL, line, (size_t)n,
+			       0);
 }
 
 static int add(struct journal *j, struct journal_worker *w, const char *spec)

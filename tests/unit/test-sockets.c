@@ -5,8 +5,8 @@
 #include "link/dial.h"
 #include "link/stream.h"
 
-#include "loop.h"
 #include "../helpers/socket-faults.h"
+#include "loop.h"
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
@@ -111,8 +111,8 @@ Test(sockets, a_byte_at_a_time_with_interruptions_everything_is_read_in_order)
 
 static const char *const broken[] = {"EPIPE", "ECONNRESET", "ETIMEDOUT", "EHOSTUNREACH", "ENOBUFS", "ENOMEM", "EIO"};
 
-/* Nothing is told out of stream_write(), and whoever ignores what it returns, as a session does, must learn of it in reading:
- * a connection that takes nothing more would be waited on for ever. */
+/* Nothing is told out of stream_write(), and whoever ignores what it returns, as a session does, must learn of it in
+ * reading: a connection that takes nothing more would be waited on for ever. */
 Test(sockets, a_write_that_fails_is_seen_in_reading_whatever_the_reason)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(broken); i++) {
