@@ -7,6 +7,7 @@ a record of it and no other:
   network   the reply that gave the job out was lost on a link that was cut: the server gave it to nobody
   P7        the reply was the last on a link of a chargehand that was killed before it had read it (it is not in its journal)
   server    the server was killed with a FETCH, ACK or FAIL unanswered: it loses or strands one job for each (its own fault)
+  returned twice  the answer to a return to the queue was lost, and it was repeated: the job was there, and is done, twice
   late      a FAIL had no answer, and the server was not to be had again before it must not be repeated any more (it could hit
             another's run); chargehand says so of the job, and leaves it to the end of its lease
   unread    chargehand was killed before it had read an ACK whose answer nobody saw (the journal does not have it)
@@ -177,6 +178,10 @@ class Verdict:
         if not any(g.when > reserved - RESERVED_SECONDS for g in self.gifts[jid]) and \
                 self._take_token(jid, lambda when: -RESERVED_SECONDS < when - reserved < 2 * RESERVED_SECONDS):
             self.excused["server"] += 1
+            return
+        if self._returned_twice(jid) and any(w.verb == "ACK" and w.answer == "+OK" and w.when > self.gifts[jid][-1].when
+                                             for w in self.words[jid]) and self._finishing(jid):
+            self.excused["returned twice"] += 1  # and done twice: an ACK ends one of two reservations of one jid
             return
         last = self.words[jid][-1] if self.words[jid] else None
         if last and last.verb == "FAIL" and last.answer is None and jid in self.late:
