@@ -13,6 +13,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
+import real_workers
 import scripted
 import servers
 import tap
@@ -34,8 +35,10 @@ def text(*names):
 
 class Files(unittest.TestCase):
     def check(self, *words):
-        tap.need("lint", None if shutil.which(words[0]) else f"{words[0]} is not installed")
-        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        linters = os.path.join(real_workers.cache(), "linters", "bin")
+        program = shutil.which(words[0], path=os.pathsep.join([linters, os.environ["PATH"]]))
+        tap.need("lint", None if program else f"{words[0]} is not installed (run tests/real/setup linters)")
+        done = subprocess.run([program, *words[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.assertEqual(done.returncode, 0, done.stdout)
 
     def test_containerfile(self):
