@@ -7,22 +7,17 @@
 
 #include "base/fileio.h"
 #include "process/cgroup.h"
+#include "process/home.h"
 #include "process/scope.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
-#define SELF_NAME "chargehand"
-#define HOME_PREFIX "chargehand-"
 #define SCOPE_TIMEOUT_USEC (5 * USEC_PER_SEC)
-#define SWEEP_TIMEOUT_MSEC 2000
-#define HOME_TRIES 20
 
 static const char *const kinds[] = {
 	[SUBTREE_NONE] = "none",   [SUBTREE_GIVEN] = "--cgroup", [SUBTREE_UNIT] = "unit",
@@ -106,84 +101,6 @@ static void explain_missing(struct subtree *s, int fd)
 
 /* ---- a directory of our own */
 
-static int write_self(int dir_fd)
-{
-	return fileio_write_at(dir_fd, "cgroup.procs", "0");
-}
-
-static int make_child(int dir_fd, const char *name)
-{
-	int fd;
-
-	if (mkdirat(dir_fd, name, 0755) < 0 && errno != EEXIST)
-		return -errno;
-	fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
-static int lock_child(int dir_fd, const char *name)
-{
-	_cleanup_close_ int fd = make_child(dir_fd, name);
-	struct stat ours, there;
-
-	if (fd < 0)
-		return fd;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return -errno;
-	/* Another one may have taken it for a leftover before it was locked. */
-	if (fstat(fd, &ours) < 0 || fstatat(dir_fd, name, &there, 0) < 0 || ours.st_ino != there.st_ino)
-		return -ESTALE;
-	return TAKE_FD(fd);
-}
-
-/* "mail.1-3", "mail.1-3.2": a worker's leaf (start.c) */
-static bool is_leaf_name(const char *name)
-{
-	const char *dash = strrchr(name, '-'), *dot = dash;
-
-	if (!dash || dash == name || !dash[1] || dash[1 + strspn(dash + 1, "0123456789.")])
-		return false;
-	while (dot > name && dot[-1] >= '0' && dot[-1] <= '9')
-		dot--;
-	return dot < dash && dot > name && dot[-1] == '.';
-}
-
-/* "chargehand-NAME-01234567", "chargehand-NAME-01234567.2": as place.c and make_home() name them. A group whose name
- * only begins like that is somebody else's, and its processes are none of ours to end. */
-static bool is_home_name(const char *name)
-{
-	const char *dash = strrchr(name, '-');
-
-	if (strncmp(name, HOME_PREFIX, STRLEN(HOME_PREFIX)) != 0 || dash < name + STRLEN(HOME_PREFIX) + 1)
-		return false;
-	dash++;
-	if (strspn(dash, "0123456789abcdef") != 8)
-		return false;
-	return !dash[8] || (dash[8] == '.' && dash[9] && !dash[9 + strspn(dash + 9, "0123456789")]);
-}
-
-/* What an earlier chargehand left: ended and removed. Returns how many there were. */
-static unsigned sweep(int dir_fd, bool (*is_ours)(const char *name), bool locked)
-{
-	int list_fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = list_fd < 0 ? NULL : fdopendir(list_fd);
-	unsigned n = 0;
-
-	if (!dir) {
-		close_fd(list_fd);
-		return 0;
-	}
-	for (const struct dirent *d; (d = readdir(dir));) {
-		if (d->d_type != DT_DIR || !is_ours(d->d_name))
-			continue;
-		_cleanup_close_ int fd = openat(dir_fd, d->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd >= 0 && (!locked || flock(fd, LOCK_EX | LOCK_NB) == 0))
-			n += cgroup_sweep(dir_fd, d->d_name, SWEEP_TIMEOUT_MSEC) == 0;
-	}
-	(void)closedir(dir);
-	return n;
-}
-
 static bool is_same_directory(int a, int b)
 {
 	struct stat sa, sb;
@@ -192,39 +109,19 @@ static bool is_same_directory(int a, int b)
 	       sa.st_dev == sb.st_dev;
 }
 
-static int make_home(struct subtree *s, int base_fd, const char *name)
-{
-	int r = -EWOULDBLOCK;
-
-	s->n_swept = sweep(base_fd, is_home_name, true);
-	for (unsigned i = 0; i < HOME_TRIES && (r == -ESTALE || r == -EWOULDBLOCK); i++) {
-		char suffix[16] = "";
-		free(TAKE_PTR(s->home));
-		if (i > 0)
-			(void)snprintf(suffix, sizeof(suffix), ".%u", i);
-		if (asprintf(&s->home, HOME_PREFIX "%s%s", name, suffix) < 0) {
-			s->home = NULL;
-			return -ENOMEM;
-		}
-		r = lock_child(base_fd, s->home);
-	}
-	if (r < 0)
-		return r;
-	s->home_fd = r;
-	return 0;
-}
-
 /* chargehand moves only where it has to: where it is itself in the group that is to have controllers. */
 static int take_home(struct subtree *s, const struct subtree_request *q, int base_fd, const char *base_path)
 {
-	int r = make_home(s, base_fd, q->name);
+	int r;
 
 	s->base_fd = base_fd;
+	s->n_swept = home_sweep(base_fd);
+	r = home_make(base_fd, q->name, &s->home, &s->home_fd);
 	if (r < 0)
 		return r;
 	if (is_same_directory(base_fd, s->own_fd)) {
-		_cleanup_close_ int fd = make_child(s->home_fd, SELF_NAME);
-		r = fd < 0 ? fd : write_self(fd);
+		_cleanup_close_ int fd = home_open_child(s->home_fd, HOME_SELF);
+		r = fd < 0 ? fd : home_enter(fd);
 		if (r < 0)
 			return r;
 		s->moved = true;
@@ -290,11 +187,11 @@ static bool is_writable(int fd)
 /* -EWOULDBLOCK: another chargehand is at home in the unit. */
 static int take_unit(struct subtree *s, const struct subtree_request *q)
 {
-	int fd = lock_child(s->own_fd, SELF_NAME), r;
+	int fd = home_lock_child(s->own_fd, HOME_SELF), r;
 
 	if (fd < 0)
 		return fd;
-	r = write_self(fd);
+	r = home_enter(fd);
 	if (r < 0) {
 		close_fd(fd);
 		return r;
@@ -304,7 +201,7 @@ static int take_unit(struct subtree *s, const struct subtree_request *q)
 	s->path = strdup(s->own.dir);
 	if (s->fd < 0 || !s->path)
 		return -ENOMEM;
-	s->n_swept = sweep(s->fd, is_leaf_name, false);
+	s->n_swept = home_sweep_leaves(s->fd);
 	enable_all(s, q);
 	explain_missing(s, s->fd);
 	return 0;
@@ -426,9 +323,9 @@ static void leave(struct subtree *s)
 				      fileio_write_at(s->base_fd, "cgroup.subtree_control", names[i]) < 0))
 				continue; /* somebody else uses it */
 		if (s->moved)
-			(void)write_self(s->own_fd);
+			(void)home_enter(s->own_fd);
 		if (s->home_fd >= 0) {
-			(void)unlinkat(s->home_fd, SELF_NAME, AT_REMOVEDIR);
+			(void)unlinkat(s->home_fd, HOME_SELF, AT_REMOVEDIR);
 			(void)unlinkat(s->base_fd, s->home, AT_REMOVEDIR);
 		}
 	}
