@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""P8, the server's absence is survived: it is silent, half there, full, refuses the password, or has gone. Workers are
+"""P8, the server's absence is survived: it is silent, half there, refuses the password, or has gone. Workers are
 answered in time, and what they said reaches the server as what it was, once, in order.
 
   hazards 1, 3   reports without an answer: the first one counts, +OK in time      Silent, Order, HalfOpen
-  hazards 5, 15  an -ERR is four things                                            Errors
   hazards 16     a connection that nobody answers on ends                          HalfOpen
   hazards 23     many sessions at once                                             Gone
 """
@@ -12,67 +11,19 @@ import json
 import os
 import re
 import resource
-import signal
 import socket
 import sys
 import threading
 import time
-import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
 import servers
 import tap
+from absence import Case
 from chargehand import Chargehand
 from faktory_client import ServerError, make_job, new_jid
 from servers import wait_until
-
-IN_TIME = 3.0  # a worker's library waits for 5 s at least; this leaves some of them to a busy machine
-
-
-class Case(unittest.TestCase):
-    kind = "dev"
-    maxDiff = 1000
-
-    def setUp(self):
-        if self.kind == "real":
-            servers.need_real()
-        self.queue = f"q{new_jid()}"
-
-    def begin(self, *options, url=None, env=None, **server):
-        self.s = servers.make(self.kind, **server)
-        self.addCleanup(self.s.close)
-        self.c = Chargehand(self.s, url=url, env=env, options=["--restart", "never", *options])
-        self.addCleanup(self.c.close)
-        self.session = self.c.session(wid=f"w{new_jid()}")
-
-    def held(self, n=1, session=None, **more):
-        jids = [self.s.push(queue=self.queue, **more) for _ in range(n)]
-        self.assertEqual([(session or self.session).fetch(self.queue)["jid"] for _ in jids], jids)
-        return jids
-
-    def in_time(self, action, limit=IN_TIME):
-        begun = time.monotonic()
-        result = action()
-        self.assertLess(time.monotonic() - begun, limit)
-        return result
-
-    def fail_ok(self, jid, message, session=None):
-        """A FAIL that is answered +OK."""
-        (session or self.session).fail(jid, message=message)
-
-    def kill_worker(self, *sessions):
-        for session in sessions:
-            session.close()
-        os.kill(self.c.worker_pid(), signal.SIGKILL)
-
-    def check_failed(self, jid, message):
-        failure = self.s.wait_jid(jid, "retries")["failure"]
-        self.assertEqual((failure["message"], failure.get("retry_count", 0)), (message, 0))
-
-    def check_gone(self, *jids):
-        for jid in jids:
-            self.s.wait_jid(jid, None)
 
 
 class Silent(Case):
@@ -276,138 +227,6 @@ class HalfOpen(Case):
         self.c.wait_log("Link lost in state ready", 40, mark + 1)
         self.s.control("freeze", on=False)
         self.assertEqual(self.c.stop(), 0)
-
-
-class Errors(Case):
-    def setUp(self):
-        super().setUp()
-        self.begin()
-
-    def test_a_fail_that_was_half_done_is_named(self):
-        """N3: the server has forgotten the reservation, and will lose the job."""
-        jid, = self.held()
-        self.s.rule("half", verb="FAIL")
-        with self.assertRaisesRegex(ServerError, "NOREPLICAS"):
-            self.session.fail(jid)
-        self.c.wait_log(f"could not store the failure of job {jid} .*vanish")
-        self.kill_worker(self.session)
-        self.assertEqual(self.c.wait(), 137)
-        self.assertEqual(len(self.s.log(verb="FAIL")), 1)
-
-    def test_chargehands_own_likewise(self):
-        jid, = self.held()
-        self.s.rule("half", verb="FAIL")
-        self.kill_worker(self.session)
-        self.c.wait_log(f"job {jid} .*will lose the job: ERR NOREPLICAS")
-        self.assertEqual(self.c.wait(), 137)
-        self.assertEqual(len(self.s.log(verb="FAIL")), 1)
-
-    def test_a_stray_that_was_half_done_is_pushed_again(self):
-        """Its body is at hand."""
-        self.session.send(f"FETCH {self.queue}")
-        wait_until(lambda: self.s.control("state")["fetching"] == 1, what="the FETCH is at the server")
-        self.session.close()
-        self.s.rule("half", verb="FAIL")
-        jid = self.s.push(queue=self.queue, custom={"track": 1}, args=[1, 2])
-        self.c.wait_log(f"job {jid}: .*pushed again")
-        queued = wait_until(lambda: self.s.queues().get(self.queue), what="it is in its queue")  # besides its old reservation
-        self.assertEqual([(job["jid"], job["args"]) for job in queued], [(jid, [1, 2])])
-
-    def check_again(self, verb, report, **rule):
-        jids = self.held(12)
-        self.s.rule("error", verb=verb, skip=5, close=True, **rule)
-        self.session.send_raw("".join('%s {"jid":"%s"}\r\n' % (verb, jid) for jid in jids).encode())
-        self.assertEqual([self.session.reply() for _ in jids], ["OK"] * 12)
-        if verb == "ACK":
-            self.check_gone(*jids)
-            self.assertEqual(self.s.counts()["failures"], 0)
-        else:
-            for jid in jids:
-                self.s.wait_jid(jid, "retries")
-        said = [json.loads(e["line"].partition(" ")[2])["jid"] for e in self.s.log(verb=verb)]
-        self.assertEqual(said, jids[:6] + jids[5:])  # one was not executed; the rest in order
-        self.assertEqual(self.session.beat(), "OK")
-
-    def test_shutdown_in_the_middle_of_acks(self):
-        self.check_again("ACK", None, text="shutdown in progress")
-
-    def test_shutdown_in_the_middle_of_fails(self):
-        self.check_again("FAIL", None, text="shutdown in progress")
-
-    def test_any_error_that_is_the_last_word(self):
-        """Followed by the end of the connection it says nothing about the command."""
-        self.check_again("FAIL", None, text="read unix: connection reset by peer")
-        self.assertNotIn("vanish", self.c.log())
-
-    def test_the_last_word_to_a_fetch_is_no_reason_to_end(self):
-        for text in ("redis: client is closed", "EOF"):
-            self.s.rule("error", verb="FETCH", text=text, close=True)
-            self.assertIsNone(self.session.fetch(self.queue))
-
-    def test_a_job_that_the_server_no_longer_knows_is_done_with(self):
-        jid, = self.held()
-        self.s.admin(lambda c: c.ack(jid))
-        with self.assertRaisesRegex(ServerError, "Job not found"):
-            self.session.fail(jid)
-        self.kill_worker(self.session)
-        self.c.wait_log("it held no job")
-        self.assertEqual(len(self.s.log(verb="FAIL")), 1)
-
-    def refused_report_of_the_dead(self, jid):
-        self.assertEqual(self.s.wait_jid(jid, "retries")["failure"]["errtype"], "WorkerSignaled")
-        self.assertEqual(self.c.wait(), 137)
-        said = [e["verb"] for e in self.s.log(what="command") if jid in e["line"] and e["verb"] != "PUSH"]
-        self.assertEqual(said, ["ACK", "FAIL"])
-
-    def test_a_report_of_the_dead_that_is_refused(self):
-        """It was no report, and the job died with its worker."""
-        jid, = self.held()
-        self.s.rule("late", verb="ACK", seconds=1)
-        self.s.rule("error", verb="ACK", text="invalid ACK")
-        self.session.send('ACK {"jid":"%s"}' % jid)
-        wait_until(lambda: [c for c in self.s.conns() if c["phase"] == "run"], what="the ACK is at the server")
-        self.kill_worker(self.session)
-        self.refused_report_of_the_dead(jid)
-
-    def test_a_report_in_hand_that_is_refused_after_the_death(self):
-        jid, = self.held()
-        self.s.control("refuse")
-        self.s.control("kick")
-        self.assertEqual(self.session.command('ACK {"jid":"%s"}' % jid), "OK")
-        self.s.rule("error", verb="ACK", text="invalid ACK")
-        self.kill_worker(self.session)
-        self.c.wait_log("SIGKILL")
-        self.s.control("refuse", on=False)
-        self.refused_report_of_the_dead(jid)
-
-    def test_an_error_that_is_not_passes(self):
-        self.s.rule("error", verb="FETCH", text="whatever")
-        with self.assertRaisesRegex(ServerError, "^ERR whatever$"):
-            self.session.fetch(self.queue)
-        self.s.rule("error", verb="INFO", text="whatever")
-        self.session.send_raw(b"INFO\r\nINFO\r\n")
-        with self.assertRaisesRegex(ServerError, "^ERR whatever$"):
-            self.session.reply()
-        self.assertIn(b"faktory", self.session.reply())
-
-
-class Full(Case):
-    """A connection too many is told so after its HELLO, unasked."""
-
-    def test_one_connection_too_many(self):
-        self.begin(max_connections=3)
-        self.s.counts()  # and the tests' own connection is open
-        jid, other_jid = self.held(2)
-        other = self.c.session(wid=new_jid())
-        self.assertEqual(other.ack(jid), "OK")
-        self.check_gone(jid)
-        self.fail_ok(other_jid, "in its own words", other)
-        self.check_failed(other_jid, "in its own words")
-        self.assertIsNone(other.fetch(self.queue))
-        self.assertEqual(other.beat(), "OK")
-        self.session.close()
-        again = self.s.push(queue=self.queue)
-        self.assertEqual(wait_until(lambda: other.fetch(self.queue), 15)["jid"], again)
 
 
 class Gone(Case):
