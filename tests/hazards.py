@@ -9,6 +9,10 @@ import os
 import re
 import sys
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "helpers"))
+import tap
+
 TOP = os.environ.get("TOP_SRCDIR") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 
 # number: (rule, where, {file of tests/: tests})
@@ -136,19 +140,11 @@ def unknown_numbers():
                             yield f"{name}: hazards {number}"
 
 
-def main():
-    failed = False
-    print(f"1..{len(HAZARDS) + 1}")
-    checks = [(f"{number}: {rule}", [*missing(tests), *no_place(where)] or ([] if tests else ["no test"]))
-              for number, (rule, where, tests) in HAZARDS.items()]
-    checks.append(("the sources name no others", list(unknown_numbers())))
-    for i, (name, problems) in enumerate(checks, 1):
-        print(f"{'not ok' if problems else 'ok'} {i} - {name}")
-        for problem in problems:
-            print(f"# {problem}")
-        failed |= bool(problems)
-    return failed
+def checks():
+    for number, (rule, where, tests) in HAZARDS.items():
+        yield f"{number}: {rule}", lambda tests=tests, where=where: [*missing(tests), *no_place(where)] if tests else ["no test"]
+    yield "the sources name no others", unknown_numbers
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tap.look(list(checks())))

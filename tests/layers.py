@@ -6,6 +6,10 @@ import os
 import re
 import sys
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "helpers"))
+import tap
+
 TOP = os.environ.get("TOP_SRCDIR") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 
 # A file includes only headers of its own directory and of lower layers. Two directories of one layer do not know
@@ -198,17 +202,5 @@ TESTS = [
 ]
 
 
-def main():
-    failed = False
-    print(f"1..{len(TESTS)}")
-    for number, (name, check) in enumerate(TESTS, 1):
-        problems = list(check())
-        print(f"{'not ok' if problems else 'ok'} {number} - {name}")
-        for problem in problems:
-            print(f"# {problem}")
-        failed |= bool(problems)
-    return failed
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tap.look(TESTS))

@@ -9,6 +9,10 @@ import subprocess
 import sys
 import tempfile
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "helpers"))
+import tap
+
 TOP = os.environ.get("TOP_SRCDIR") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 CHARGEHAND = os.environ["CHARGEHAND"]
 MANUAL = os.path.join(TOP, "src", "chargehand.8")
@@ -161,20 +165,5 @@ TESTS = [
 ]
 
 
-def main():
-    failed = False
-    print(f"1..{len(TESTS)}")
-    for number, (name, check, missing) in enumerate(TESTS, 1):
-        if missing:
-            print(f"ok {number} - {name} # SKIP {missing}")
-            continue
-        problems = list(check())
-        print(f"{'not ok' if problems else 'ok'} {number} - {name}")
-        for problem in problems:
-            print(f"# {problem}")
-        failed |= bool(problems)
-    return failed
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tap.look(TESTS))

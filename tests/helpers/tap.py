@@ -9,6 +9,9 @@
                                    failed if the word is in $CHARGEHAND_REQUIRE
   tap.keep(pid, close)             a process that more than one test of this worker uses; close() ends it
 
+  sys.exit(tap.look(checks))       for a file that reads and starts no test: each check is a name, a function that gives
+                                   the problems it sees, and, where it may be left out, the reason or None
+
 A class of tests that need longer has `limit`, in seconds.
 
 Options: -j N processes (default $CHARGEHAND_JOBS, else 1), -k PATTERN (may repeat; part of a name or a glob),
@@ -238,6 +241,22 @@ def _run(tests, jobs, default, report):
     finally:
         for p in processes:
             p.end(kill=p.index is not None)
+
+
+def look(checks):
+    """The exit status."""
+    bad = 0
+    print(f"1..{len(checks)}")
+    for number, (name, check, *reasons) in enumerate(checks, 1):
+        if any(reasons):
+            print(f"ok {number} - {name} # SKIP {reasons[0]}")
+            continue
+        problems = list(check())
+        print(f"{'not ok' if problems else 'ok'} {number} - {name}")
+        for problem in problems:
+            print(f"# {problem}")
+        bad += bool(problems)
+    return 1 if bad else 0
 
 
 def main(notes=(), module="__main__"):
