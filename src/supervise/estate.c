@@ -4,6 +4,7 @@
  */
 #include "supervise/estate.h"
 
+#include "base/entry.h"
 #include "base/log.h"
 #include "base/parse.h"
 #include "faktory/fail.h"
@@ -96,14 +97,17 @@ static struct heir *estate_heir_of(struct estate *e, const struct journal_worker
 	return &e->heirs[e->n_heirs - 1];
 }
 
-static void estate_tell_left(const struct hold *hold, int error)
+static void estate_tell_left(const struct heir *heir, const struct hold *hold, int error)
 {
 	char jid[JID_SHOW_MAX];
+	struct log_entry e;
 
-	(void)log_error_errno(error,
-			      "job %s (%s), held by an earlier chargehand's worker, is left to the end of its lease: "
-			      "%m",
-			      jid_show(jid, hold->jid, hold->jid_bytes), hold->jobtype);
+	log_entry_begin(&e, LOG_ERR, NULL);
+	log_entry_field(&e, "CHARGEHAND_WORKER", "%s", heir->name);
+	log_entry_field(&e, "CHARGEHAND_JID", "%s", jid_show(jid, hold->jid, hold->jid_bytes));
+	errno = -error;
+	log_entry_end(&e, "job %s (%s), held by an earlier chargehand's worker, is left to the end of its lease: %m",
+		      jid_show(jid, hold->jid, hold->jid_bytes), hold->jobtype);
 }
 
 static int estate_fail(struct estate *e, struct heir *heir, struct hold *hold)
@@ -185,15 +189,19 @@ static bool is_in_time(const struct estate *e, const struct journal_found *found
 	       e->wall_now - h->wall_usec < h->lease_sec * USEC_PER_SEC + LEDGER_FORGET_AFTER_USEC;
 }
 
-static void estate_drop(struct estate *e, const struct journal_found *found)
+static void estate_drop(struct estate *e, const struct heir *heir, const struct journal_found *found)
 {
 	char jid[JID_SHOW_MAX];
+	struct log_entry entry;
 
 	e->n_late++;
-	log_warning("job %s (%.*s), held by an earlier chargehand's worker, is left to the server: %s",
-		    jid_show(jid, found->hold.jid.p, found->hold.jid.bytes), (int)found->hold.jobtype.bytes,
-		    found->hold.jobtype.p,
-		    found->hold.doubtful ? "it is not certain that it was still held" : "its lease is over");
+	jid_show(jid, found->hold.jid.p, found->hold.jid.bytes);
+	log_entry_begin(&entry, LOG_WARNING, NULL);
+	log_entry_field(&entry, "CHARGEHAND_WORKER", "%s", heir->name);
+	log_entry_field(&entry, "CHARGEHAND_JID", "%s", jid);
+	log_entry_end(&entry, "job %s (%.*s), held by an earlier chargehand's worker, is left to the server: %s", jid,
+		      (int)found->hold.jobtype.bytes, found->hold.jobtype.p,
+		      found->hold.doubtful ? "it is not certain that it was still held" : "its lease is over");
 	journal_remove(e->shop->journal, found->entry);
 }
 
@@ -204,7 +212,7 @@ static int estate_restore(struct estate *e, const struct journal_found *found)
 	int r;
 
 	if (!is_in_time(e, found, journal_lease_left_usec(&found->hold, e->now, e->wall_now))) {
-		estate_drop(e, found);
+		estate_drop(e, heir, found);
 		return 0;
 	}
 	r = keep_restore(e->shop->ledger, &heir->holder, found, e->now, e->wall_now, &hold);
@@ -217,7 +225,7 @@ static int estate_restore(struct estate *e, const struct journal_found *found)
 	e->n_reports++;
 	r = estate_resend(e, hold, found);
 	if (r < 0)
-		estate_tell_left(hold, r);
+		estate_tell_left(heir, hold, r);
 	return 0;
 }
 
@@ -234,22 +242,44 @@ static int estate_restore_all(struct estate *e)
 	return r;
 }
 
+/* An entry as that of a worker's death, of which it is one, though nobody was there to see it. */
+static void estate_fail_heir(struct estate *e, struct heir *heir)
+{
+	const char *errtype = death_cause_to_errtype(DEATH_SUPERVISOR_DIED);
+	struct hold *hold, *next;
+	struct log_entry entry;
+	char jid[JID_SHOW_MAX];
+	size_t n = 0;
+
+	if (heir->n_lost == 0)
+		return;
+	log_entry_begin(&entry, LOG_WARNING, LOG_ID_SUPERVISOR_DIED);
+	log_entry_field(&entry, "CHARGEHAND_WORKER", "%s", heir->name);
+	log_entry_field(&entry, "CHARGEHAND_PID", "%d", heir->pid);
+	log_entry_field(&entry, "CHARGEHAND_CAUSE", "%s", errtype);
+	log_entry_field(&entry, "CHARGEHAND_JOBS", "%zu", heir->n_lost);
+	for (hold = LIST_FIRST(&heir->holder.holds); hold; hold = next) {
+		next = LIST_NEXT(hold, in_holder);
+		if (hold->state != HOLD_HELD)
+			continue;
+		int r = estate_fail(e, heir, hold);
+		if (r < 0) {
+			estate_tell_left(heir, hold, r);
+			continue;
+		}
+		log_entry_field(&entry, "CHARGEHAND_JID", "%s", jid_show(jid, hold->jid, hold->jid_bytes));
+		n++;
+	}
+	log_entry_end(&entry, "%s (pid %d) has gone with the chargehand that looked after it; %zu job%s FAILed as %s",
+		      heir->name, heir->pid, n, n == 1 ? " is" : "s are", errtype);
+	e->n_fails += n;
+}
+
 static void estate_fail_all(struct estate *e)
 {
 	for (size_t i = 0; i < e->n_heirs; i++) {
-		struct heir *heir = &e->heirs[i];
-		struct hold *hold, *next;
-
-		for (hold = LIST_FIRST(&heir->holder.holds); hold; hold = next) {
-			next = LIST_NEXT(hold, in_holder);
-			if (hold->state != HOLD_HELD)
-				continue;
-			int r = estate_fail(e, heir, hold);
-			if (r < 0)
-				estate_tell_left(hold, r);
-			e->n_fails += r == 0;
-		}
-		heir->worker = NULL;
+		estate_fail_heir(e, &e->heirs[i]);
+		e->heirs[i].worker = NULL;
 	}
 }
 
@@ -334,7 +364,7 @@ void estate_report_answered(struct estate *e, const struct holder *holder, struc
 		if (&e->heirs[i].holder == holder && hold->state == HOLD_HELD) {
 			int r = estate_fail(e, &e->heirs[i], hold);
 			if (r < 0)
-				estate_tell_left(hold, r);
+				estate_tell_left(&e->heirs[i], hold, r);
 		}
 }
 

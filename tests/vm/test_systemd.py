@@ -253,6 +253,12 @@ class Deaths(Case):
         os.kill(before, signal.SIGKILL)
         failure = self.failure(jid)
         self.assertEqual(failure["errtype"], "SupervisorDied")
+        (entry,) = wait_until(lambda: u.entries("SUPERVISOR_DIED"))
+        self.assertEqual({k: v for k, v in entry.items() if k.startswith("CHARGEHAND_")},
+                         {"CHARGEHAND_WORKER": "p.1", "CHARGEHAND_PID": str(p.pid), "CHARGEHAND_CAUSE": "SupervisorDied",
+                          "CHARGEHAND_JOBS": "1", "CHARGEHAND_JID": jid})
+        self.assertEqual(entry["MESSAGE"], f"p.1 (pid {p.pid}) has gone with the chargehand that looked after it; 1 job is FAILed "
+                                           "as SupervisorDied")
         u.take()
         u.wait_show("ActiveState", "^active$")
         self.assertNotEqual(u.pid(), before)
