@@ -93,7 +93,7 @@ static void explain_missing(struct subtree *s, int fd)
 	if (s->memory)
 		return;
 	if (!cgroup_has_controller(fd, "memory"))
-		explain(s, "it has no memory controller%s, so nothing is known of a worker's memory",
+		explain(s, "it has no memory controller%s, so a worker's memory is neither limited nor measured",
 			s->own.memory_dir ? " (cgroup v1 has it)" : "");
 	else
 		explain(s, "the memory controller cannot be enabled there: other processes are in the group");

@@ -4,6 +4,7 @@
  */
 #include "supervise/check.h"
 #include "base/parse.h"
+#include "config/elsewhere.h"
 #include "config/environment.h"
 #include "ledger/statedir.h"
 #include "link/greet.h"
@@ -15,6 +16,7 @@
 #include <sys/utsname.h>
 
 #define CHECK_TIMEOUT_USEC (5 * USEC_PER_SEC)
+#define JOBS_NOT_REMEMBERED "jobs would not be remembered should chargehand itself die"
 
 struct check {
 	const struct config *config;
@@ -84,13 +86,15 @@ static bool find_command(const struct check *c, const char *name, char *path, si
 
 static void check_command(struct check *c)
 {
+	const char *inside = c->config->command ? elsewhere_find(c->config->command[0]) : NULL;
 	char path[4096];
 
 	if (!c->config->command)
 		tell(c, "command", "none was given");
 	else if (find_command(c, c->config->command[0], path, sizeof(path)))
-		tell(c, "command", "%s, %u time%s as %s.1%s", path, c->config->instances,
-		     c->config->instances == 1 ? "" : "s", c->config->name, c->config->instances == 1 ? "" : " ...");
+		tell(c, "command", "%s, %u time%s as %s.1%s%s%s", path, c->config->instances,
+		     c->config->instances == 1 ? "" : "s", c->config->name, c->config->instances == 1 ? "" : " ...",
+		     inside ? ": " ELSEWHERE_TEXT : "", inside ? inside : "");
 	else {
 		tell(c, "command", "FAILED: %s: not found, or not executable", path);
 		set_status(c, errno == ENOENT ? 127 : 126);
@@ -144,31 +148,28 @@ static void check_peers(struct check *c)
 	(void)peer_lookup_free(peers);
 }
 
-static void check_state_dir(struct check *c)
+static void check_journal(struct check *c)
 {
 	const char *path = c->config->state_dir;
 	pid_t holder = 0;
 	int r = path ? statedir_check(path, &holder) : 0;
 
-	if (!path)
-		tell(c, "state", "none: neither HOME nor XDG_STATE_HOME is set, and no --state-dir");
-	else if (r == 0)
-		tell(c, "state", "%s", path);
-	else if (r == -EWOULDBLOCK) {
-		tell(c, "state", "FAILED: %s: another chargehand has it (pid %d): use %s", path, holder,
+	if (!path) {
+		tell(c, "journal",
+		     "none: neither HOME nor XDG_STATE_HOME is set, and no --state-dir: " JOBS_NOT_REMEMBERED);
+	} else if (r == 0) {
+		tell(c, "journal", "%s/journal, on the disk as of --journal-sync %s", path,
+		     sync_policy_to_string(c->config->journal_sync));
+	} else if (r == -EWOULDBLOCK) {
+		tell(c, "journal", "FAILED: %s: another chargehand has it (pid %d): use %s", path, holder,
 		     c->config->state_dir_asked ? "another --state-dir" : "--name");
 		set_status(c, CHECK_STATUS_HELD);
 	} else if (c->config->state_dir_asked) {
-		tell(c, "state", "FAILED: %s: %s", path, strerror(-r));
+		tell(c, "journal", "FAILED: %s: %s", path, strerror(-r));
 		set_status(c, CHECK_STATUS_CONFIG);
 	} else {
-		tell(c, "state", "none: %s: %s", path, strerror(-r));
+		tell(c, "journal", "none: %s: %s: " JOBS_NOT_REMEMBERED, path, strerror(-r));
 	}
-	if (path && r == 0)
-		tell(c, "journal", "%s/journal, on the disk as of --journal-sync %s", path,
-		     sync_policy_to_string(c->config->journal_sync));
-	else
-		tell(c, "journal", "none: jobs would not be remembered should chargehand itself die");
 }
 
 static void check_limits(struct check *c)
@@ -202,14 +203,15 @@ static void check_build(struct check *c)
 {
 	struct utsname u;
 
+	if (uname(&u) < 0)
+		u.sysname[0] = u.release[0] = 0;
 #ifdef HAVE_LIBSYSTEMD
-	tell(c, "libsystemd", "built in: loaded where systemd is asked for a scope, or about a user's unit");
+	tell(c, "build", PACKAGE_VERSION " on %s %s, with libsystemd, for scopes and the units of users", u.sysname,
+	     u.release);
 #else
-	tell(c, "libsystemd",
-	     "not built in: no scopes, and no cgroups in units of users; all else of systemd works without it");
+	tell(c, "build", PACKAGE_VERSION " on %s %s, without libsystemd: no scopes, no cgroups in the units of users",
+	     u.sysname, u.release);
 #endif
-	if (uname(&u) == 0)
-		tell(c, "kernel", "%s %s", u.sysname, u.release);
 }
 
 int check_run(const struct config *config, const struct supervisor_start *start, FILE *out)
@@ -218,7 +220,7 @@ int check_run(const struct config *config, const struct supervisor_start *start,
 
 	check_server(&c);
 	check_command(&c);
-	check_state_dir(&c);
+	check_journal(&c);
 	check_cgroup(&c);
 	check_peers(&c);
 	check_limits(&c);

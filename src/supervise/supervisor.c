@@ -6,6 +6,7 @@
 #include "supervise/supervisor.h"
 
 #include "base/log.h"
+#include "config/elsewhere.h"
 #include "process/tree.h"
 #include "supervise/bookkeeper.h"
 #include "supervise/estate.h"
@@ -302,11 +303,14 @@ static void supervisor_log_start(const struct supervisor *s)
 {
 	_cleanup_free_ char *server = server_url_show(&s->config->server);
 	unsigned n = s->config->instances;
-
 	char place[PLACE_TEXT_MAX];
+	const char *inside;
 
 	log_notice("%s: %u worker%s; server %s; %s", s->config->name, n, n == 1 ? "" : "s", server ? server : "?",
 		   place_show(s->shop.subtree, place));
+	inside = elsewhere_find(s->config->command[0]);
+	if (inside)
+		log_warning("%s: " ELSEWHERE_TEXT "%s", s->config->command[0], inside);
 }
 
 static void supervisor_close(struct supervisor *s)

@@ -39,7 +39,7 @@ def binary():
 def has_libsystemd():
     done = subprocess.run([binary(), "--check", "--cgroup", "none", "--server", "tcp://127.0.0.1:1", "true"],
                           stdout=subprocess.PIPE, text=True)
-    return bool(re.search(r"(?m)^libsystemd +built in", done.stdout))
+    return bool(re.search(r"(?m)^build .*, with libsystemd", done.stdout))
 
 
 class Chargehand:

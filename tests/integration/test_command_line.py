@@ -214,6 +214,34 @@ class StateDirectory(Case):
         self.assertRegex(names[0], r"^true-[0-9a-f]{12}$")
 
 
+class Elsewhere(Case):
+    """Hazards 44: what others start is no process of ours."""
+
+    def client(self, name):
+        path = os.path.join(self.dir, name)
+        shutil.copy(shutil.which("true"), path)
+        return path
+
+    def test_a_container_made_by_a_daemon(self):
+        path, text = self.client("docker"), ("others start the worker then, and chargehand sees neither its end nor its "
+                                             "processes; run chargehand in the container")
+        status, _, err = self.run_it("--server", self.server().url, path, "run", "worker")
+        self.assertEqual(status, 0)
+        self.assertIn(f"chargehand: {path}: {text}\n", err)
+        _, out, _ = self.run_it("--check", path)
+        self.assertRegex(out, rf"(?m)^command +{path}, 1 time as docker\.1: {text}$")
+
+    def test_a_unit_and_another_machine(self):
+        for name, place in (("systemd-run", "in the unit"), ("ssh", "on that machine")):
+            _, _, err = self.run_it("--server", self.server().url, self.client(name), "worker")
+            self.assertIn(f"run chargehand {place}\n", err)
+
+    def test_others_are_not_suspected(self):
+        for name in ("docker-entrypoint.sh", "dockerize", "sudo", "env"):
+            _, _, err = self.run_it("--server", self.server().url, self.client(name), "worker")
+            self.assertNotIn("others start the worker", err)
+
+
 class Check(Case):
     def check(self, url, *words, **more):
         return self.run_it("--check", "--server", url, *words, **more)
@@ -224,9 +252,14 @@ class Check(Case):
         self.assertEqual((status, err), (0, ""), out)
         self.assertRegex(out, r"(?m)^server +tcp://127\.0\.0\.1:\d+ \(--server\): answers, takes the password, after ")
         self.assertRegex(out, r"(?m)^command +/\S+/sh, 3 times as sh\.1 \.\.\.$")
-        for word in ("state", "journal", "cgroup", "sock_diag", "descriptors", "libsystemd", "kernel"):
+        for word in ("journal", "cgroup", "limits", "memory", "sock_diag", "descriptors", "systemd", "build"):
             self.assertRegex(out, rf"(?m)^{word} ")
         self.assertNotIn("s3cret", out)
+
+    def test_ten_lines_tell_all(self):
+        for place in ("none", "auto"):
+            _, out, _ = self.check(self.server().url, "--cgroup", place, "sh")
+            self.assertLessEqual(len(out.splitlines()), 10, out)
 
     def test_starts_nothing_and_makes_nothing(self):
         witness = os.path.join(self.dir, "witness")
@@ -302,7 +335,7 @@ class Check(Case):
     def test_a_state_directory_that_cannot_be(self):
         status, out, _ = self.check(self.server().url, "--state-dir", "/dev/null/x", "sh")
         self.assertEqual(status, 78)
-        self.assertRegex(out, r"(?m)^state +FAILED: /dev/null/x: ")
+        self.assertRegex(out, r"(?m)^journal +FAILED: /dev/null/x: ")
 
 
 class TheWorker(Case):
