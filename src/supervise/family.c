@@ -23,7 +23,7 @@ void family_init(struct family *f, struct event_base *base, const char *mark, vo
 	};
 }
 
-int family_done(struct family *f)
+int family_done(struct family *f, struct cgroup_leaf **ret_leaf)
 {
 	int r;
 
@@ -31,7 +31,7 @@ int family_done(struct family *f)
 	tree_withdraw(&f->tree);
 	r = cgroup_leaf_remove(f->leaf);
 	if (r < 0)
-		cgroup_leaf_free(f->leaf);
+		*ret_leaf = f->leaf;
 	f->leaf = NULL;
 	return r;
 }

@@ -31,8 +31,9 @@ struct family {
  * family_is_alive() may have changed. */
 void family_init(struct family *f, struct event_base *base, const char *mark, void (*callback)(void *userdata),
 		 void *userdata);
-/* Takes the leaf away with it; -EBUSY when something still lives in it. */
-int family_done(struct family *f);
+/* Takes the leaf away with it. -errno when it cannot be removed, -EBUSY because something still lives in it; then it is
+ * the caller's, in *ret_leaf. */
+int family_done(struct family *f, struct cgroup_leaf **ret_leaf);
 
 /* Is any process left? The first one does not count once it is a zombie, reaped or not. */
 bool family_is_alive(const struct family *f);

@@ -268,6 +268,7 @@ static void worker_leave_jobs(struct worker *w)
 
 struct worker *worker_free(struct worker *w)
 {
+	struct cgroup_leaf *leaf = NULL;
 	int r;
 
 	if (!w)
@@ -286,9 +287,9 @@ struct worker *worker_free(struct worker *w)
 		listener_free(w->listener);
 	}
 	tally_close(&w->tally);
-	r = family_done(&w->family);
+	r = family_done(&w->family, &leaf);
 	if (r < 0)
-		(void)log_warning_errno(r, "%s: its cgroup cannot be removed: %m", w->name);
+		remnant_add(w->shop->remnants, w->shop->base, leaf, r);
 	undertaker_done(w);
 	free(w);
 	return NULL;

@@ -44,6 +44,7 @@ struct supervisor {
 	struct program *program;
 	struct bookkeeper *bookkeeper;
 	struct estate *estate;
+	struct remnant_list remnants;
 	struct herald *herald; /* NULL: nobody wants to know */
 	struct event *patience, *forget;
 	unsigned n_patience;
@@ -321,6 +322,7 @@ static void supervisor_close(struct supervisor *s)
 	shop->reporter = reporter_free(shop->reporter);
 	s->estate = estate_free(s->estate);
 	s->program = program_free(s->program);
+	remnant_free_all(&s->remnants);
 	shop->gateway = gateway_free(shop->gateway);
 	s->dialer = dialer_free(s->dialer);
 	shop->ledger = ledger_free(shop->ledger);
@@ -388,7 +390,7 @@ int supervisor_run(const struct config *config, const struct supervisor_start *s
 {
 	struct supervisor s = {
 		.config = config,
-		.shop = {.config = config, .start = start},
+		.shop = {.config = config, .start = start, .remnants = &s.remnants},
 	};
 	int status;
 

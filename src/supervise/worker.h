@@ -20,6 +20,7 @@
 #include "supervise/life.h"
 #include "supervise/memory.h"
 #include "supervise/outlet.h"
+#include "supervise/remnant.h"
 #include "supervise/supervisor.h"
 #include <sys/queue.h>
 
@@ -36,6 +37,7 @@ struct workshop {
 	struct outlet *outlet;
 	struct subtree *subtree; /* for leaves, where there are any */
 	struct memory *memory;
+	struct remnant_list *remnants;
 	bool terminal; /* the only worker gets the terminal that chargehand has */
 };
 

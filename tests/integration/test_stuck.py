@@ -92,14 +92,17 @@ class Without(unittest.TestCase):
         puppet.receive("a", int(puppet.line("a")[1:]) + 2)
         return job["jid"]
 
+    def child(self, puppet):
+        with open(f"/proc/{puppet.pid}/task/{puppet.pid}/children") as f:
+            return int(f.read())
+
     def test_a_child_that_is_left_does_not_hold_up_anything(self):
         s = self.stage(2, command=["sh", "-c", f"sleep 100000 & exec {puppets.program()}"])
         one, two = s.take(), s.take()
         one.hello("a", wid="one")
         two.hello("a", wid="two")
         first, second = self.give(one), self.give(two)
-        with open(f"/proc/{one.pid}/task/{one.pid}/children") as f:
-            child = int(f.read())
+        child = self.child(one)
         self.freezer.freeze(child)
         begin = time.monotonic()
         one.kill()
@@ -137,15 +140,28 @@ class Within(Without):
         self.addCleanup(self.directory.close)
         return ["--cgroup", self.directory.path]
 
+    def test_what_is_left_is_removed_when_it_has_ended(self):
+        s = self.stage(1, command=["sh", "-c", f"sleep 100000 & exec {puppets.program()}"])
+        p = s.take()
+        child = self.child(p)
+        self.freezer.freeze(child)
+        p.kill()
+        s.chargehand.wait_log(r"The cgroup p\.1-1 cannot be removed while")
+        s.take()
+        self.assertEqual(self.directory.leaves(), ["p.1-1", "p.1-2"])
+        self.freezer.thaw()
+        s.chargehand.wait_log(r"The cgroup p\.1-1 has become empty, and is removed")
+        self.assertEqual(self.directory.leaves(), ["p.1-2"])
+
     def test_what_is_left_is_removed_by_the_next_chargehand(self):
         s = self.stage(1, command=["sh", "-c", f"sleep 100000 & exec {puppets.program()}"])
         p = s.take()
-        with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
-            child = int(f.read())
+        child = self.child(p)
         self.freezer.freeze(child)
         p.kill()
-        s.chargehand.wait_log("its cgroup cannot be removed")
+        s.chargehand.wait_log(r"The cgroup p\.1-1 cannot be removed while a process in it does not end")
         self.assertEqual(s.chargehand.stop(), 0)
+        s.chargehand.wait_log(r"The cgroup p\.1-1 is not empty; it is left to the next chargehand")
         self.assertEqual(self.directory.pids(), [child])
         other = self.stage(1)
         other.take()  # not held up by what still cannot be ended
