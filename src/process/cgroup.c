@@ -345,28 +345,32 @@ static int kill_one(pid_t pid, void *userdata)
 {
 	bool *found = userdata;
 
-	if (kill(pid, SIGKILL) == 0)
-		*found = true;
+	(void)kill(pid, SIGKILL);
+	*found = true; /* gone already, it may have left a child */
 	return 0;
 }
 
 int cgroup_leaf_kill(const struct cgroup_leaf *leaf)
 {
-	bool found = true;
+	bool found = true, frozen;
 	int r;
 
 	r = fileio_write_at(leaf->dir_fd, "cgroup.kill", "1");
-	if (r != -ENOENT)
-		return is_gone(r) ? 0 : r;
-	/* Before 5.14, or the group is gone. Processes fork while they are looked for, so until a round finds none; a
-	 * process that is slow to die is found again, which is why there is a last round. */
-	for (int round = 0; found && round < KILL_ROUNDS_MAX; round++) {
+	if (r == 0 || r == -ENODEV)
+		return 0;
+	/* Before 5.14, or it may not be written, or the group is gone. Processes fork while they are looked for: so
+	 * they are made to stand still (since 5.2), which takes effect at the end of the system call that each is in,
+	 * and looked for until none is found. One that is slow to die is found again, which is why there is a last
+	 * round. */
+	frozen = fileio_write_at(leaf->dir_fd, "cgroup.freeze", "1") == 0;
+	r = 0;
+	for (int round = 0; r == 0 && found && round < KILL_ROUNDS_MAX; round++) {
 		found = false;
 		r = cgroup_leaf_each_pid(leaf, kill_one, &found);
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	if (frozen && r == 0)
+		r = fileio_write_at(leaf->dir_fd, "cgroup.freeze", "0"); /* for those that are not ours to kill */
+	return is_gone(r) ? 0 : r;
 }
 
 int cgroup_leaf_is_populated(const struct cgroup_leaf *leaf)

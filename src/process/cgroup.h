@@ -47,7 +47,8 @@ int cgroup_leaf_set_limits(const struct cgroup_leaf *leaf, const struct cgroup_l
 int cgroup_leaf_remove(struct cgroup_leaf *leaf);
 struct cgroup_leaf *cgroup_leaf_free(struct cgroup_leaf *leaf);
 
-/* cgroup.kill; where the kernel has none (before 5.14) a loop over cgroup.procs. Vanished groups are no error. */
+/* cgroup.kill; where there is none (before 5.14), or it cannot be written, a loop over cgroup.procs. Vanished groups
+ * are no error. */
 int cgroup_leaf_kill(const struct cgroup_leaf *leaf);
 /* Read at offset 0, which also re-arms EPOLLPRI. 1 populated, 0 empty, -errno. A removed group is empty. */
 int cgroup_leaf_is_populated(const struct cgroup_leaf *leaf);

@@ -9,13 +9,17 @@
  *   daemon    leaves a child in a session of its own that stays, exits 0
  *   stranger  the same, and the child has executed itself with an empty environment
  *   thread    its first thread ends, another stays
+ *   race      lines of processes, each of which forks the next, in a session of its own, and ends, as fast as they
+ *             can; it does not stay itself
  */
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LIFE_SEC 30
+#define RACE_LINES 2
 
 static void stay(void)
 {
@@ -45,6 +49,18 @@ static void *stay_in_thread(void *userdata)
 	return NULL;
 }
 
+static void race(void)
+{
+	time_t end = time(NULL) + LIFE_SEC;
+
+	for (int i = 0; i < RACE_LINES; i++)
+		if (fork() == 0)
+			while (time(NULL) < end)
+				if (fork() > 0 || setsid() < 0)
+					_exit(0);
+	_exit(0);
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
@@ -56,6 +72,8 @@ int main(int argc, char **argv)
 		stay();
 	if (strcmp(mode, "thread") == 0 && pthread_create(&thread, NULL, stay_in_thread, NULL) == 0)
 		pthread_exit(NULL);
+	if (strcmp(mode, "race") == 0)
+		race();
 	pid_t pid = fork();
 	if (pid < 0)
 		return 1;

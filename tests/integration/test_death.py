@@ -7,6 +7,7 @@ P1 nothing is left behind, P2 nothing finished is failed, P4 nothing fetched is 
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import cgroups
 import scripted
 import servers
 import tap
-from chargehand import Chargehand
+from chargehand import Chargehand, binary
 from faktory_client import make_job, new_jid
 from servers import wait_until
 
@@ -327,6 +328,37 @@ class Leaves(Case):
         wait_until(lambda: self.directory.leaves() == ["w.1-2"], what="the first leaf is removed")
         self.assertEqual(c.stop(), 0)
         self.assertEqual(self.directory.leaves(), [])
+
+    def test_a_tree_that_forks_dies_where_cgroup_kill_cannot_be_written(self):
+        """As on kernels before 5.14: one kill(2) each, while they fork away."""
+        done = subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.PIPE, text=True)
+        tap.need("namespaces", None if done.returncode == 0 else f"no namespaces: {done.stderr.strip()}")
+        place = os.environ["TMPDIR"]
+        wrapper = os.path.join(place, f"in-a-namespace-{new_jid()}")
+        with open(wrapper, "w") as f:
+            f.write(f'#!/bin/sh\nexec unshare --mount "{binary()}" "$@"\n')
+        os.chmod(wrapper, 0o755)
+        outer, os.environ["CHARGEHAND"] = os.environ["CHARGEHAND"], wrapper
+        self.addCleanup(os.environ.__setitem__, "CHARGEHAND", outer)
+        s = self.server()
+        jid, = self.push(s)
+        race = os.path.join(os.environ["TOP_BUILDDIR"], "tests", "helpers", "kin")
+        worker = scripted.command(f"hello; fetch {self.queue}; hold")
+        c = Chargehand(s, "sh", "-c", f"'{race}' race & exec {shlex.join(worker)}", options=["--name", "w", *self.cgroup])
+        self.addCleanup(c.close)
+        wait_until(lambda: s.find(jid)[0] == "working", what="the job is in hand")
+        (home,) = self.directory.homes()
+        leaf = os.path.join(self.directory.path, home, "w.1-1")
+        empty = os.path.join(place, "empty")
+        with open(empty, "w"):
+            pass
+        subprocess.run(["nsenter", f"--mount=/proc/{c.pid}/ns/mnt", "sh", "-ec", f"mount --bind '{empty}' '{leaf}/cgroup.kill'; "
+                        f"mount -o remount,bind,ro '{leaf}/cgroup.kill'"], check=True)
+        wait_until(lambda: len(self.directory.pids()) > 1)  # they run: the first process is one
+        os.kill(int(re.search(r"started \(pid (\d+)\)", c.log())[1]), signal.SIGKILL)
+        s.wait_jid(jid, "retries")
+        wait_until(lambda: "w.1-1" not in self.directory.leaves(), what="the leaf is empty, and removed")
+        self.assertNotIn("have ended after SIGKILL", c.log())
 
     def test_what_a_worker_moved_out_of_its_session_dies_too(self):
         s = self.server()
