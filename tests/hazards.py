@@ -27,7 +27,8 @@ HAZARDS = {
     3: ("a report without an answer is confirmed here in time; for each hold the first one counts; in order",
         "gateway/listener.c, gateway/intake.c intake_can_follow()",
         {"integration/test_absence.py": "everything_is_answered_in_time a_fail_does_not_overtake_an_ack three_links_after_a_loss "
-                                        "what_was_said_in_its_absence_comes_in_order a_long_fail_neither"}),
+                                        "what_was_said_in_its_absence_comes_in_order a_long_fail_neither",
+         "integration/test_long_reports.py": "without_the_server the_server_is_silent wait_in_their_workers"}),
     4: ("HELLO is answered whether the server is there or not", "gateway/intake.c: there is no other answer",
         {"integration/test_gateway.py": "server_gone_and_back a_server_that_does_not_greet"}),
     5: ("an -ERR is four things: not executed, refused, ACK half done, FAIL half done", "faktory/resp.c, link/link.c, report/verdict.c",

@@ -50,6 +50,8 @@ void request_free(struct request *r)
 {
 	request_detach(r);
 	r->listener->n_requests--;
+	if (r->seated)
+		r->listener->gateway->n_seated--;
 	if (r->job) {
 		hold_unref(r->job->hold);
 		free(r->job);

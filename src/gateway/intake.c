@@ -178,6 +178,8 @@ static bool intake_report_on_link(struct session *s, const struct command *c, st
 		r->hold = hold_ref(h);
 		r->line = TAKE_PTR(copy);
 		r->line_bytes = r->line ? c->line_bytes : 0;
+		if (r->line)
+			gather_pass_seat(s, r);
 		if (h->state == HOLD_HELD)
 			ledger_set_state(h, HOLD_SETTLING);
 	}
@@ -314,13 +316,16 @@ size_t intake_feed(struct session *s, const char *p, size_t bytes)
 			session_end(s);
 			break;
 		}
-		if (!command_next(p + used, bytes - used, &c)) {
-			if (bytes - used < LINE_HELD_MAX || !upload_begin(s, p + used, bytes - used))
+		if (gather_is_partial(s, p + used, bytes - used) || !command_next(p + used, bytes - used, &c)) {
+			if (bytes - used < LINE_HELD_MAX || gather_begin(s, p + used, bytes - used) ||
+			    !upload_begin(s, p + used, bytes - used))
 				break;
+			gather_end(s);
 			continue;
 		}
 		if (!intake_command(s, &c))
 			break;
+		gather_end(s);
 		used += c.line_bytes;
 	}
 	return used;

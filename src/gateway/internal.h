@@ -5,6 +5,7 @@
  *   listener.c   the socket, the timer, what the layer above asks for
  *   session.c    a session's life: greeted, open, at its end, gone
  *   intake.c     what comes from the worker: lines, the command that each is, where it goes
+ *   gather.c     the report that is long, but not too long
  *   upload.c     the line that is too long to be held in memory
  *   answer.c     what comes from the server: replies, and what each does to ledger and session
  *   wait.c       a session that waits for a link, a time or the reporter, and what it is told in the end
@@ -33,6 +34,11 @@
 /* A line up to this length is held in memory until it is whole; a longer one passes as it comes. Also what a session
  * may send ahead while it waits for an answer. */
 #define LINE_HELD_MAX (64 * 1024)
+
+/* The same for an ACK or FAIL, of which so many may be longer at a time. With the copy that a link has of it a seat
+ * costs twice this. */
+#define REPORT_HELD_MAX ((size_t)1 << 20)
+#define SEATS_MAX 8
 
 /* The server closes a connection that has not said HELLO after two seconds, so does chargehand. */
 #define HELLO_LIMIT_USEC (2 * USEC_PER_SEC)
@@ -76,6 +82,7 @@ struct gateway {
 	const struct gateway_ops *ops;
 	TAILQ_HEAD(, session) graveyard;
 	struct event *undertaker;
+	unsigned n_seated; /* long reports in hand; may be more than SEATS_MAX when their worker is dead */
 };
 
 /* One HELLO, shared by all sessions and links that said the same bytes. */
@@ -132,6 +139,7 @@ struct session {
 	struct identity *identity; /* NULL before HELLO */
 	struct request *fetch;     /* a FETCH under way: nothing behind it is sent before its answer */
 	unsigned n_requests;       /* under way, fetch included */
+	uint32_t gathered_bytes;   /* of a long report at the head of the input: no line end up to here */
 
 	char *in; /* input not dealt with yet: a partial line, or what waits */
 	size_t in_bytes, in_size;
@@ -148,6 +156,7 @@ struct session {
 	bool eof;                         /* nothing more will be read */
 	bool ended;                       /* END, or a broken connection: what is left of the input is of no interest */
 	bool over;                        /* in the graveyard */
+	bool seated;                      /* a long report is at the head of the input, and may stay there */
 	TAILQ_ENTRY(session) in_sessions; /* later: in the graveyard */
 	TAILQ_ENTRY(session) in_queue;    /* greeting or waiting */
 };
@@ -165,6 +174,7 @@ struct request {
 	struct link_request base;
 	enum request_kind kind;
 	bool in_fetches;
+	bool seated; /* FAIL: its line is a long one */
 	struct listener *listener;
 	struct session *session; /* NULL: nobody waits for the answer any more */
 	struct hold *hold;       /* ACK, FAIL: a reference */
@@ -213,6 +223,13 @@ static inline bool session_is_over(const struct session *s)
 /* intake.c */
 size_t intake_feed(struct session *s, const char *p, size_t bytes);    /* returns what was dealt with */
 bool intake_can_follow(const struct session *s, const struct hold *h); /* another report, behind the one under way */
+
+/* gather.c */
+bool gather_begin(struct session *s, const char *p, size_t bytes);
+bool gather_is_partial(struct session *s, const char *p, size_t bytes);
+size_t gather_input_max(const struct session *s);
+void gather_end(struct session *s);
+void gather_pass_seat(struct session *s, struct request *r);
 
 /* upload.c */
 bool upload_begin(struct session *s, const char *p, size_t bytes);

@@ -19,7 +19,7 @@ static const struct link_ops session_link_ops;
 
 static void session_update_reading(struct session *s)
 {
-	bool want = !s->eof && !s->over && s->in_bytes < LINE_HELD_MAX &&
+	bool want = !s->eof && !s->over && s->in_bytes < gather_input_max(s) &&
 		    !(s->link && link_is_ready(s->link) && link_is_full(s->link));
 
 	if (s->over || want == s->stream.reading)
@@ -75,6 +75,7 @@ void session_end(struct session *s)
 		return;
 	s->over = true;
 	wait_clear(s);
+	gather_end(s);
 	if (s->upload) {
 		/* Half a line is at the server: without its end it is not carried out, nor may anything follow it. */
 		struct link_request *base;
@@ -124,6 +125,7 @@ static void session_finish(struct session *s)
 		return;
 	}
 	s->in_bytes = 0;
+	gather_end(s);
 	if (s->fetch && s->n_requests == 1)
 		session_strand_fetch(s, false);
 	if (s->n_requests == 0 && stream_backlog_bytes(&s->stream) == 0)
@@ -224,12 +226,13 @@ static int session_keep_input(struct session *s, const char *p, size_t bytes)
 	size_t want = s->in_bytes + bytes;
 
 	if (want > s->in_size) {
-		char *grown = realloc(s->in, want);
+		size_t size = s->seated ? want + STREAM_READ_BYTES : want;
+		char *grown = realloc(s->in, size);
 
 		if (!grown)
 			return -ENOMEM;
 		s->in = grown;
-		s->in_size = want;
+		s->in_size = size;
 	}
 	memcpy(s->in + s->in_bytes, p, bytes);
 	s->in_bytes += bytes;
@@ -261,8 +264,10 @@ static void session_take(struct session *s, const char *p, size_t bytes)
  * worker is dead. */
 void session_read(struct session *s, bool to_the_end)
 {
+	if (to_the_end && s->in_bytes > 0)
+		session_advance(s); /* it may be the beginning of a long report that had to wait */
 	do {
-		if (s->eof || s->over || (to_the_end && s->in_bytes >= LINE_HELD_MAX))
+		if (s->eof || s->over || (to_the_end && s->in_bytes >= gather_input_max(s)))
 			break;
 		ssize_t n = stream_read(&s->stream, scratch, sizeof scratch);
 		if (n == -EAGAIN)

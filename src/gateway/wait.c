@@ -4,6 +4,7 @@
  * reporter learns. Nothing of its input goes on meanwhile, so answers stay in order. The sessions of a listener
  * that wait are in one list, by due time, behind one timer.
  */
+#include "base/log.h"
 #include "gateway/internal.h"
 #include <string.h>
 
@@ -90,6 +91,10 @@ static void wait_without_link(struct session *s)
 		wait_clear(s);
 		wait_for_answer(s, 1, false, now);
 	} else {
+		if (!whole && (verb == VERB_ACK || verb == VERB_FAIL))
+			log_warning("%s: a%s of more than %zu KiB cannot be kept while the server is away: its session is "
+				    "closed.",
+				    s->listener->holder.name, verb == VERB_ACK ? "n ACK" : " FAIL", REPORT_HELD_MAX >> 10);
 		session_end(s);
 		return;
 	}

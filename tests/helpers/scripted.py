@@ -11,7 +11,7 @@ Steps are separated by ";" or line ends, words as in a shell; {...} holds an inn
   hello [wid=W] [nowid] [nov] [pid=N] [lf] [raw=JSON]    lf: this connection ends its lines with LF; nov: no "v"
   fetch QUEUE... [n=N]    until N (1) jobs are in hand, asking again after nil;  [once]: a single FETCH, nil is fine
   ack [JID | #I | all]    default: the oldest job not yet reported; #I: the I-th job fetched (from 0), reported or not
-  fail [JID | #I | all] [msg=TEXT] [type=TEXT]
+  fail [JID | #I | all] [msg=TEXT] [type=TEXT] [pad=BYTES]    pad: the length of its backtrace
   beat   info   push QUEUE [size=BYTES] [n=N] [jid=J] [reserve=S] [retry=N]
   send LINE               a line as it is;  raw TEXT: bytes with \\n, \\x00 ... and no line end
      fetch, ack, fail, beat, info, push, send take: nowait (leave the reply unread), half=N (only the first N bytes
@@ -308,7 +308,8 @@ class Worker:
 
     def do_fail(self, name, rest, options):
         self._report("FAIL", name, rest, options, errtype=options.get("type", "Scripted"),
-                     message=options.get("msg", "as told"), backtrace=[])
+                     message=options.get("msg", "as told"),
+                     backtrace=["x" * int(options["pad"])] if "pad" in options else [])
 
     def do_beat(self, name, rest, options):
         self.say(name, "BEAT " + json.dumps({"wid": options.get("wid", f"scripted{os.getpid()}")}), options)

@@ -118,7 +118,7 @@ class Order(Case):
         self.session.send('ACK {"jid":"%s"}' % jid)
         wait_until(lambda: [c for c in self.s.conns() if c["phase"] == "run"], what="the ACK is at the server")
         with self.assertRaises(ServerError):
-            self.other.fail(jid, backtrace=["x" * 1000] * 200)
+            self.other.fail(jid, backtrace=["x" * 1000] * 1200)
         self.assertEqual(self.session.reply(), "OK")
         self.check_gone(jid)
         self.assertEqual(self.s.counts()["failures"], 0)

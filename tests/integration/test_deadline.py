@@ -109,7 +109,7 @@ class Late(Case):
         jid = self.held()
         self.clock.suspend(LEASE)
         with self.assertRaisesRegex(ServerError, "^ERR Job not found"):
-            self.session.fail(jid, backtrace=["x" * 100] * 2000)
+            self.session.fail(jid, backtrace=["x" * 1000] * 1200)
         self.assertEqual(self.place(jid), "working")
         self.assertEqual(wait_until(lambda: self.session.ack(jid)), "OK")
 

@@ -265,9 +265,15 @@ class OnTheirWay(Case):
         failure, = self.failures(s, jids)
         self.assertEqual([failure["message"], failure["retry_count"]], ["mine", 0])
 
-    def test_a_long_fail_is_at_least_a_failure(self):
+    def test_a_long_fail_is_sent_again(self):
+        s, jids = self.leave("fail msg=mine pad=900000 nowait", "FAIL", do="late", before=True, seconds=60)
+        self.assertEqual(self.left[-1], f"job {jids[0]} worker's FAIL sent")
+        self.start(s, "hello; hold").wait_log("1 whose report is sent again")
+        self.assertEqual(self.failures(s, jids)[0]["message"], "mine")
+
+    def test_a_longer_one_is_at_least_a_failure(self):
         """Its text has passed, and is not kept."""
-        s, jids = self.leave(f"fail msg={'x' * 100000} nowait", "FAIL", do="late", before=True, seconds=60)
+        s, jids = self.leave("fail msg=mine pad=1100000 nowait", "FAIL", do="late", before=True, seconds=60)
         self.assertEqual(self.left[-1], f"job {jids[0]} worker's FAIL sent")
         self.start(s, "hello; hold").wait_log("1 to be FAILed as SupervisorDied")
         self.failures(s, jids)
