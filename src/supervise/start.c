@@ -61,6 +61,9 @@ static void worker_on_outlived(void *userdata, uint64_t n)
 	const struct worker *w = userdata;
 	struct log_entry e;
 
+	/* Nobody has outlived what died with it; its certificate has the number. */
+	if (w->state > WORKER_LINGERING)
+		return;
 	log_entry_begin(&e, LOG_WARNING, LOG_ID_OUT_OF_MEMORY);
 	log_entry_field(&e, "CHARGEHAND_WORKER", "%s", w->name);
 	log_entry_end(&e,
