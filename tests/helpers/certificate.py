@@ -5,10 +5,18 @@
 
 fails the test unless the job is there with this errtype and a message that the expression matches, both in ASCII, and all
 of it within the limits of the server, and unless the pages show it. A page has 25 jobs: flush the server before.
+
+  class Deaths(certificate.Case):        puppets (puppets.py) with jobs in hand, at the real server
+      p = self.holder(stage)             of which one will be on the page of retries, and one on that of the dead
+      self.check(p, "WorkerSignaled", "was killed by SIGKILL")
 """
 import html
 import re
+import unittest
 import urllib.request
+
+import servers
+from faktory_client import make_job, new_jid
 
 PAGES = {"retries": "retries", "dead": "morgue"}
 
@@ -40,3 +48,28 @@ def check(test, server, jid, errtype, message, place="retries"):
     for line in lines:
         test.assertIn(line, shown)
     return failure
+
+
+class Case(unittest.TestCase):
+    maxDiff = 2000
+
+    def setUp(self):
+        servers.need_real()
+        self.server = servers.shared("real")
+        self.server.flush()
+        self.queue = f"q{new_jid()}"
+
+    def holder(self, stage):
+        p = stage.take()
+        jobs = [make_job(queue=self.queue), make_job(queue=self.queue, retry=-1)]
+        self.server.pushb(jobs)
+        p.hello("a", wid=new_jid())
+        for _ in jobs:
+            p.send("a", f"FETCH {self.queue}\r\n".encode())
+            p.receive("a", int(p.line("a")[1:]) + 2)
+        p.jids = [job["jid"] for job in jobs]
+        return p
+
+    def check(self, puppet, errtype, message):
+        for jid, place in zip(puppet.jids, ("retries", "dead")):
+            check(self, self.server, jid, errtype, message, place)

@@ -6,11 +6,20 @@
   with Directory() as d:       d.path: an empty cgroup to give to --cgroup; removed with what is left in it ended
       d.leaves()               names of the groups below it
       d.pids()                 of all processes below it
+  group_of(pid)                its cgroup2 as a path below ROOT, where a machine of our own has that: "/system.slice/x.service"
 """
 import os
 import signal
 import tempfile
 import time
+
+
+ROOT = "/sys/fs/cgroup"
+
+
+def group_of(pid):
+    with open(f"/proc/{pid}/cgroup") as f:
+        return next(line.split("::", 1)[1].strip() for line in f if line.startswith("0::"))
 
 
 def parent():
@@ -23,8 +32,7 @@ def parent():
                 mount = left.split()[4]
     if not mount:
         return None, "no cgroup2 is mounted here"
-    with open("/proc/self/cgroup") as f:
-        own = next(line.split("::", 1)[1].strip() for line in f if line.startswith("0::"))
+    own = group_of("self")
     path = mount + own if own != "/" else mount
     if not os.access(path, os.W_OK):
         return None, f"cgroups cannot be made in {path}"

@@ -130,7 +130,7 @@ class Puppet:
 
 
 class Puppets:
-    def __init__(self, server, instances=16, options=(), url=None, command=None):
+    def __init__(self, server, instances=16, options=(), url=None, command=None, env=None):
         self.directory = tempfile.mkdtemp(prefix="puppets.")
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(os.path.join(self.directory, "control"))
@@ -139,7 +139,8 @@ class Puppets:
         self.taken = []
         self.instances = instances
         self.chargehand = Chargehand(
-            server, *(command or [program()]), env={"PUPPET_CONTROL": os.path.join(self.directory, "control")}, url=url,
+            server, *(command or [program()]), url=url,
+            env={"PUPPET_CONTROL": os.path.join(self.directory, "control"), **(env or {})},
             options=["--name", "p", "--instances", str(instances), "--restart", "always", "--healthy", "0",
                      "--cgroup", "none", *options])
 

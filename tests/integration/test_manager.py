@@ -5,11 +5,9 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 sys.dont_write_bytecode = True
@@ -18,37 +16,8 @@ import servers
 import tap
 from chargehand import Chargehand, binary
 from faktory_client import new_jid
+from manager import Manager
 from servers import wait_until
-
-
-class Manager:
-    def __init__(self):
-        self.directory = tempfile.mkdtemp(prefix="manager.")
-        self.path = os.path.join(self.directory, "notify")
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(self.path)
-        self.told = []
-
-    def hear(self, timeout):
-        """The lines of the next datagram; None when none comes."""
-        self.socket.settimeout(timeout)
-        try:
-            self.told.append(self.socket.recv(4096).decode().splitlines())
-        except TimeoutError:
-            return None
-        return self.told[-1]
-
-    def wait(self, *lines, timeout=10):
-        """A datagram that has these lines; STATUS as the beginning of a regular expression."""
-        end = time.monotonic() + timeout
-        while (left := end - time.monotonic()) > 0 and (heard := self.hear(left)) is not None:
-            if all(any(re.match(wanted + "$" if "STATUS" not in wanted else wanted, line) for line in heard) for wanted in lines):
-                return heard
-        raise TimeoutError(f"{lines} not within {timeout} s; told: {self.told}")
-
-    def close(self):
-        self.socket.close()
-        shutil.rmtree(self.directory)
 
 
 class Case(unittest.TestCase):

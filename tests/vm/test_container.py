@@ -3,30 +3,19 @@
 """chargehand as process 1 of a container that a real runtime has made, with a limit of memory. The container's root is that
 of the machine, so that files outlive it, as those of a volume do."""
 import os
-import re
 import signal
 import subprocess
 import sys
 import tempfile
-import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
 import certificate
-import servers
 import tap
+from cgroups import ROOT, group_of
 from chargehand import binary
-from faktory_client import make_job, new_jid
 from puppets import Puppets
 from servers import wait_until
-
-ROOT = "/sys/fs/cgroup"
-
-
-def group_of(pid):
-    with open(f"/proc/{pid}/cgroup") as f:
-        return ROOT + f.read().strip().removeprefix("0::")
-
 
 def below(pid):
     """The pids of all descendants, by what they are called out here."""
@@ -35,16 +24,12 @@ def below(pid):
     return found + [more for child in found for more in below(child)]
 
 
-class Crun(unittest.TestCase):
+class Crun(certificate.Case):
     runtime = "crun"
-    maxDiff = 2000
 
     def setUp(self):
         tap.need("machine", None if os.environ.get("VM") else "not in a machine of its own")
-        servers.need_real()
-        self.server = servers.shared("real")
-        self.server.flush()
-        self.queue = f"q{new_jid()}"
+        super().setUp()
         self.volume = tempfile.mkdtemp()
 
     def command(self, *runtime_options):
@@ -77,21 +62,6 @@ class Crun(unittest.TestCase):
         if stage.chargehand.process.poll() is None:
             os.kill(self.first(stage), signal.SIGTERM)
             self.assertEqual(stage.chargehand.wait(), 0)
-
-    def holder(self, stage):
-        p = stage.take()
-        jobs = [make_job(queue=self.queue), make_job(queue=self.queue, retry=-1)]
-        self.server.pushb(jobs)
-        p.hello("a", wid=new_jid())
-        for _ in jobs:
-            p.send("a", f"FETCH {self.queue}\r\n".encode())
-            p.receive("a", int(p.line("a")[1:]) + 2)
-        p.jids = [job["jid"] for job in jobs]
-        return p
-
-    def check(self, puppet, errtype, message):
-        for jid, place in zip(puppet.jids, ("retries", "dead")):
-            certificate.check(self, self.server, jid, errtype, message, place)
 
     def test_the_worker_is_killed_at_the_limit_of_the_container(self):
         """The default of Docker: cgroups to be read only, and one process killed."""
@@ -129,7 +99,7 @@ class Crun(unittest.TestCase):
         """memory.oom.group, as Kubernetes sets it since 1.28: the next one on the same volume settles the jobs."""
         s = self.stage()
         p = self.holder(s)
-        with open(os.path.join(group_of(self.first(s)), "memory.oom.group"), "w") as f:
+        with open(os.path.join(ROOT + group_of(self.first(s)), "memory.oom.group"), "w") as f:
             f.write("1")
         self.assertFalse(p.eat(100))
         self.assertEqual(s.chargehand.wait(), 137)

@@ -7,7 +7,6 @@ import re
 import signal
 import sys
 import tempfile
-import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
@@ -15,29 +14,18 @@ import certificate
 import cgroups
 import servers
 import tap
-from faktory_client import make_job, new_jid
+from cgroups import ROOT, group_of
+from manager import Manager
 from puppets import Puppets, program
 from servers import wait_until
 
-ROOT = "/sys/fs/cgroup"
 
-
-def group_of(pid):
-    with open(f"/proc/{pid}/cgroup") as f:
-        return ROOT + f.read().strip().removeprefix("0::")
-
-
-class Case(unittest.TestCase):
-    maxDiff = 2000
-
+class Case(certificate.Case):
     def setUp(self):
         tap.need("memory", cgroups.memory()[1])
-        servers.need_real()
-        self.server = servers.shared("real")
-        self.server.flush()
+        super().setUp()
         self.directory = cgroups.Directory()
         self.addCleanup(self.directory.close)
-        self.queue = f"q{new_jid()}"
 
     def limit_directory(self, size):
         with open(os.path.join(self.directory.path, "memory.max"), "w") as f:
@@ -49,24 +37,10 @@ class Case(unittest.TestCase):
         self.addCleanup(s.close)
         return s
 
-    def holder(self, stage):
-        """A puppet with two jobs in hand, of which one will be on the page of retries and one on that of the dead."""
-        p = stage.take()
-        jobs = [make_job(queue=self.queue), make_job(queue=self.queue, retry=-1)]
-        self.server.pushb(jobs)
-        p.hello("a", wid=new_jid())
-        for _ in jobs:
-            p.send("a", f"FETCH {self.queue}\r\n".encode())
-            p.receive("a", int(p.line("a")[1:]) + 2)
-        p.jids = [job["jid"] for job in jobs]
-        return p
-
     def check(self, puppet, errtype, how, rest=r""):
-        for jid, place in zip(puppet.jids, ("retries", "dead")):
-            certificate.check(self, self.server, jid, errtype,
-                              rf"^p\.\d \(pid {puppet.pid}\) {how} \S.* after its start(; chargehand killed the "
-                              rf"processes it left behind)?; memory peak \S+ [KM]iB.*{rest}"
-                              r"; it held 2 jobs, this one for ", place)
+        super().check(puppet, errtype, rf"^p\.\d \(pid {puppet.pid}\) {how} \S.* after its start(; chargehand killed the "
+                                       rf"processes it left behind)?; memory peak \S+ [KM]iB.*{rest}"
+                                       r"; it held 2 jobs, this one for ")
 
 
 class OutOfMemory(Case):
@@ -110,7 +84,7 @@ class OutOfMemory(Case):
     def test_systemd_oomd(self):
         """Its marks are set by hand: it sets this one before it kills."""
         p = self.holder(self.stage())
-        os.setxattr(group_of(p.pid), "user.oomd_ooms", b"1")
+        os.setxattr(ROOT + group_of(p.pid), "user.oomd_ooms", b"1")
         p.kill()
         self.check(p, "HostOutOfMemory", "was killed by systemd-oomd for a shortage of memory outside of it,")
 
@@ -141,6 +115,40 @@ class NotOutOfMemory(Case):
         p.kill()
         self.check(p, "WorkerSignaled", "was killed by SIGKILL", " of 24 MiB; the kernel killed 2 other processes of it for "
                                                                  "lack of memory")
+
+    def manager(self):
+        m = Manager()
+        self.addCleanup(m.close)
+        return m
+
+    def test_the_line_of_status_counts_children_that_are_outlived(self):
+        m = self.manager()
+        s = self.stage("--memory-max", "24M", env={"NOTIFY_SOCKET": m.path})
+        p = self.holder(s)
+        m.wait("READY=1")
+        self.assertEqual(p.feed(64), signal.SIGKILL)
+        m.wait("STATUS=1 of 1 worker running; 1 process killed for lack of memory, outlived by its worker$")
+        self.assertEqual(p.feed(64), signal.SIGKILL)
+        m.wait("STATUS=1 of 1 worker running; 2 processes killed for lack of memory, outlived by their workers$")
+        s.chargehand.wait_log(r"p\.1: the kernel has killed 1 of its processes for lack of memory; it goes on without", count=2)
+        self.assertEqual([self.server.find(jid)[0] for jid in p.jids], ["working", "working"])
+
+    def test_what_dies_with_the_worker_is_not_outlived(self):
+        """The worker is there for long after its end, for its jobs wait for a server that is away."""
+        self.server = servers.make("dev")
+        self.addCleanup(self.server.close)
+        m = self.manager()
+        s = self.stage("--memory-max", "24M", "--oom-group", "yes", env={"NOTIFY_SOCKET": m.path})
+        p = self.holder(s)
+        m.wait("READY=1")
+        self.server.kill()
+        with self.assertRaises(OSError):
+            p.feed(64)
+        s.chargehand.wait_log("was killed by the kernel, as a whole, at its own memory limit")
+        while m.hear(1):
+            pass
+        self.assertNotRegex(str(m.told), "outlived")
+        self.assertNotRegex(s.chargehand.log(), "goes on without")
 
     def test_a_parent_that_gives_up_when_its_child_is_killed(self):
         p = self.holder(self.stage("--memory-max", "24M"))
@@ -209,9 +217,8 @@ class Shared(Case):
             os.environ["CHARGEHAND"] = outer
 
     def check(self, puppet, errtype, how, rest=""):
-        for jid, place in zip(puppet.jids, ("retries", "dead")):
-            certificate.check(self, self.server, jid, errtype, rf"^p\.\d \(pid {puppet.pid}\) {how} \S.* after its start; its "
-                              rf"largest process had \S+ MiB{rest}; it held 2 jobs, this one for ", place)
+        certificate.Case.check(self, puppet, errtype, rf"^p\.\d \(pid {puppet.pid}\) {how} \S.* after its start; its largest "
+                                                      rf"process had \S+ MiB{rest}; it held 2 jobs, this one for ")
 
     @property
     def shared(self):
