@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * A report that is longer than what a session may send ahead, as one with a long backtrace is: gathered in the session's
- * input until its line is whole, it is a report like any other, in the journal with its text, confirmed while the server
- * is away, and repeated. So that memory is bounded whatever workers say, only some are in hand at a time; each has a
- * seat, from before it is gathered until its text is the reporter's, or its answer is in. Without a seat it passes as it
- * comes, where there is a link, and else waits in its worker. One that is longer still only ever passes.
+ * A report that is longer than what a session may send ahead, as one with a long backtrace is: gathered in the
+ * session's input until its line is whole, it is a report like any other, in the journal with its text, confirmed while
+ * the server is away, and repeated. So that memory is bounded whatever workers say, only some are in hand at a time;
+ * each has a seat, from before it is gathered until its text is the reporter's, or its answer is in. Without a seat it
+ * passes as it comes, where there is a link, and else waits in its worker. One that is longer still only ever passes.
  */
 #include "gateway/internal.h"
 #include <string.h>

@@ -92,9 +92,10 @@ static void wait_without_link(struct session *s)
 		wait_for_answer(s, 1, false, now);
 	} else {
 		if (!whole && (verb == VERB_ACK || verb == VERB_FAIL))
-			log_warning("%s: a%s of more than %zu KiB cannot be kept while the server is away: its session is "
-				    "closed.",
-				    s->listener->holder.name, verb == VERB_ACK ? "n ACK" : " FAIL", REPORT_HELD_MAX >> 10);
+			log_warning(
+				"%s: a%s of more than %zu KiB cannot be kept while the server is away: its session is "
+				"closed.",
+				s->listener->holder.name, verb == VERB_ACK ? "n ACK" : " FAIL", REPORT_HELD_MAX >> 10);
 		session_end(s);
 		return;
 	}
