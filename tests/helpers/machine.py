@@ -22,6 +22,16 @@ def kit(name):
     return os.path.join(os.environ["CHARGEHAND_SHARED"], "vm", name)
 
 
+def _cache():
+    return os.environ.get("VM_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "chargehand-tests", "vm")
+
+
+def modules():
+    """Where umlrun finds those of its kernel."""
+    places = [os.environ.get("UML_MODULES", ""), "/usr/lib/uml/modules", os.path.join(_cache(), "uml/usr/lib/uml/modules")]
+    return next((place for place in places if os.path.isdir(place)), "")
+
+
 @functools.lru_cache(None)
 def _shim():
     """tests/vm/xstate.c, compiled; empty where there is no compiler: it is not needed on every processor."""
@@ -38,12 +48,11 @@ def run(command, systemd=False, units=None, after=None, limit=100, memory="512M"
     for name in PASSED_ON:
         if name in os.environ:
             words += ["-e", name]
-    for name, value in (env or {}).items():
+    for name, value in {"UML_MODULES": modules(), **(env or {})}.items():
         words += ["-e", f"{name}={value}"]
     words += ["-s"] if systemd else []
     words += ["-u", units] if units else []
-    environment = dict(os.environ, LD_PRELOAD=_shim())
-    environment.setdefault("VM_CACHE", os.path.join(os.path.expanduser("~"), ".cache", "chargehand-tests", "vm"))
+    environment = dict(os.environ, LD_PRELOAD=_shim(), VM_CACHE=_cache())
     if after:
         environment["VM_AFTER"] = after
     # Its memory is a file, which is not to go to a disk; and a limit of its own says more than that of the test.

@@ -48,6 +48,12 @@ class Memory(Boots):
         servers.need_real()
         self.boot(self.python("vm/test_memory.py"))
 
+    def test_a_disk_that_does_not_answer(self):
+        names = ["mkfs.ext4", "fsfreeze"]
+        lacking = [name for name in names if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")]
+        tap.need("ext4", f"no {lacking[0]}" if lacking else None)
+        self.boot(self.python("vm/test_disk.py"), words="cgroup machine cc")
+
     def test_an_oom_kill_is_told_as_fast_as_another(self):
         self.boot(self.python("bench/oom.py"))
 

@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: MIT
 """chargehand as process 1 of a container that a real runtime has made, with a limit of memory. The container's root is that
 of the machine, so that files outlive it, as those of a volume do."""
+import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +19,27 @@ from cgroups import ROOT, group_of
 from chargehand import binary
 from puppets import Puppets
 from servers import wait_until
+
+# What chargehand, a puppet and what starts them need. Docker's default profile (28.2) allows each of these to a container
+# without privileges, and so what works under this filter works under that one.
+ALLOWED = """
+accept4 access arch_prctl bind brk capget capset chdir clock_getres clock_gettime clock_nanosleep close close_range connect
+dup dup2 dup3 epoll_create1 epoll_ctl epoll_wait eventfd2 execve exit exit_group faccessat faccessat2 fallocate fcntl fdatasync
+fgetxattr flock fork fstat fstatfs fsync ftruncate futex getcwd getdents64 getegid geteuid getgid getgroups getpeername getpgid
+getpgrp getpid getppid getrandom getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday getuid io_destroy
+io_getevents io_setup io_submit ioctl kill listen lseek lstat madvise mkdir mkdirat mmap mprotect mremap munmap nanosleep
+newfstatat open openat pidfd_open pidfd_send_signal pipe pipe2 poll ppoll prctl pread64 prlimit64 pwrite64 read readlink
+readlinkat recvfrom recvmsg rename renameat rmdir rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield
+sendmsg sendto set_robust_list set_tid_address setpgid setsid setsockopt shutdown sigaltstack signalfd4 socket stat statfs
+statx sysinfo tgkill time umask uname unlink unlinkat vfork wait4 waitid write writev
+""".split()
+NEW_NAMESPACES = 0x7e020000
+FILTER = {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": errno.EPERM, "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [
+    {"names": ALLOWED, "action": "SCMP_ACT_ALLOW"},
+    {"names": ["clone"], "action": "SCMP_ACT_ALLOW",
+     "args": [{"index": 0, "value": NEW_NAMESPACES, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]},
+    {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS}]}
+
 
 def below(pid):
     """The pids of all descendants, by what they are called out here."""
@@ -32,18 +56,29 @@ class Crun(certificate.Case):
         super().setUp()
         self.volume = tempfile.mkdtemp()
 
-    def command(self, *runtime_options):
+    def with_filter(self):
+        """A directory with a runtime that adds the filter to what it is told."""
+        place = tempfile.mkdtemp()
+        with open(os.path.join(place, self.runtime), "w") as f:
+            f.write(f"""#!/bin/sh
+for word; do [ "$before" != --bundle ] || sed -i 's|"linux": {{|& "seccomp": {json.dumps(FILTER)},|' "$word/config.json"; before=$word; done
+exec {shutil.which(self.runtime)} "$@"
+""")
+        os.chmod(os.path.join(place, self.runtime), 0o755)
+        return place
+
+    def command(self, *runtime_options, path=""):
         words = [os.path.join(os.environ["CHARGEHAND_SHARED"], "vm", "in-container"), "-R", self.runtime, "-l", "64M",
                  *runtime_options, "--"]
         wrapper = os.path.join(tempfile.mkdtemp(), "container")
         with open(wrapper, "w") as f:
-            f.write(f'#!/bin/sh\nexec {" ".join(words)} env STATE_DIRECTORY={self.volume} PUPPET_CONTROL="$PUPPET_CONTROL" '
+            f.write(f'#!/bin/sh\nexport PATH={path}$PATH\nexec {" ".join(words)} env STATE_DIRECTORY={self.volume} PUPPET_CONTROL="$PUPPET_CONTROL" '
                     f'"{binary()}" "$@"\n')
         os.chmod(wrapper, 0o755)
         return wrapper
 
-    def stage(self, *options, runtime=()):
-        outer, os.environ["CHARGEHAND"] = os.environ["CHARGEHAND"], self.command(*runtime)
+    def stage(self, *options, runtime=(), path=""):
+        outer, os.environ["CHARGEHAND"] = os.environ["CHARGEHAND"], self.command(*runtime, path=path)
         try:
             s = Puppets(self.server, instances=1, options=["--cgroup", "auto", *options])
         finally:
@@ -106,6 +141,29 @@ class Crun(certificate.Case):
         self.assertEqual(self.server.find(p.jids[0])[0], "working")
         self.stage().take()
         self.check(p, "SupervisorDied", r"^chargehand, which looked after p\.1 \(pid \d+\), died")
+
+    def check_filtered(self, *runtime):
+        s = self.stage(runtime=runtime, path=f"{self.with_filter()}:")
+        p = self.holder(s)
+        pid = self.first(s)
+        for each in [pid, *below(pid)]:
+            with open(f"/proc/{each}/status") as f:
+                self.assertRegex(f.read(), r"(?m)^Seccomp:\t2$")
+        self.assertFalse(p.eat(100))
+        self.check(p, "HostOutOfMemory", r"was killed by the kernel at the memory limit of its container")
+        p = self.holder(s)
+        os.kill(below(pid)[0], signal.SIGKILL)
+        self.check(p, "WorkerSignaled", r"was killed by SIGKILL")
+        s.take()
+        self.assertNotRegex(s.chargehand.log(), "not permitted|not implemented")
+        return s.chargehand.log()
+
+    def test_system_calls_are_filtered(self):
+        """By no more than Docker's default profile allows; clone3 is not there."""
+        self.assertRegex(self.check_filtered(), "no cgroups: ")
+
+    def test_system_calls_are_filtered_and_cgroups_can_be_written(self):
+        self.assertRegex(self.check_filtered("-w"), r"cgroups below .* \(the own group\)")
 
     def test_check(self):
         done = subprocess.run([self.command(), "--check", "true"], stdout=subprocess.PIPE, text=True,
