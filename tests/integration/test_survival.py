@@ -481,6 +481,29 @@ class Journal(Case):
         c.wait_log(r"the last \d+ bytes were torn, and are left out")
         self.failures(s, jids[:1])
 
+    def test_what_stands_before_damage_may_have_ended_behind_it(self):
+        """The end of a job, or the answer to its ACK, may be what cannot be read: nothing is said about it."""
+        s = self.own_server()
+        s.rule("late", verb="ACK", before=True, seconds=60)
+        jids = held, acked, unread, behind = self.push(s, 4, reserve_for=600)
+        c = self.start(s, "hello; fetch Q n=2; ack #1 nowait; @b hello; @b fetch Q n=4; hold")
+        wait_until(lambda: s.log(verb="ACK") and s.counts()["working"] == 4, what="the ACK is at the server, and all are held")
+        self.kill(c)
+        s.control("clear")
+        with open(self.journal(), "r+b") as f:
+            data = f.read()
+            self.assertEqual(data.count(unread.encode()), 1)
+            f.seek(data.index(unread.encode()))
+            f.write(b"J")
+        c = self.start(s, "hello; hold")
+        c.wait_log("kept as journal.damaged")
+        c.wait_log("left 3 jobs: 1 to be FAILed as SupervisorDied, 0 whose report is sent again, 2 left to the server")
+        self.failures(s, [behind])
+        self.assertEqual(c.stop(), 0)
+        for jid in held, acked:
+            self.assertRegex(c.log(), f"{jid} .*is left to the server: it is not certain that it was still held")
+        self.assertEqual([s.find(jid)[0] for jid in jids], ["working"] * 3 + ["retries"])
+
     def test_garbage_is_kept_aside(self):
         with open(self.journal(), "wb") as f:
             f.write(b"not a journal, but somebody's" * 100)
