@@ -35,6 +35,7 @@ int surroundings_open(const char *mount, const char *dir, const char *v1_memory_
 				surroundings_close(ret);
 				return -ENOMEM;
 			}
+			g->memory = faccessat(g->fd, "memory.events.local", R_OK, 0) == 0;
 			ret->n++;
 		}
 		char *slash = strrchr(path, '/');
@@ -76,13 +77,19 @@ uint64_t surroundings_read_oomd(int dir_fd)
 	return sum;
 }
 
+static void read_oomd(const struct surroundings *s, uint64_t *ret)
+{
+	for (unsigned i = 0; i < s->n; i++)
+		ret[i] = s->groups[i].memory ? surroundings_read_oomd(s->groups[i].fd) : 0;
+}
+
 void surroundings_read(const struct surroundings *s, struct surroundings_counts *ret)
 {
 	*ret = (struct surroundings_counts){0};
-	for (unsigned i = 0; i < s->n; i++) {
-		(void)cgroup_read_flat(s->groups[i].fd, "memory.events.local", "oom", &ret->oom[i]);
-		ret->oomd[i] = surroundings_read_oomd(s->groups[i].fd);
-	}
+	for (unsigned i = 0; i < s->n; i++)
+		if (s->groups[i].memory)
+			(void)cgroup_read_flat(s->groups[i].fd, "memory.events.local", "oom", &ret->oom[i]);
+	read_oomd(s, ret->oomd);
 	if (s->v1_fd >= 0)
 		ret->v1_fails = cgroup_read_number(s->v1_fd, "memory.failcnt", 0);
 }
@@ -94,13 +101,18 @@ int surroundings_kill_file(const struct surroundings *s, int *ret_dir_fd, const 
 	return *ret_dir_fd >= 0 && faccessat(*ret_dir_fd, *ret_file, R_OK, 0) == 0 ? 0 : -ENOENT;
 }
 
-void surroundings_compare(const struct surroundings *s, struct surroundings_past *past, usec_t now,
-			  struct surroundings_counts *ret)
+static void forget(struct surroundings_past *past, usec_t now)
 {
 	if (past->latest_usec > 0 && usec_sub(now, past->latest_usec) > TOGETHER_USEC) {
 		past->counts = past->latest;
 		past->latest_usec = 0;
 	}
+}
+
+void surroundings_compare(const struct surroundings *s, struct surroundings_past *past, usec_t now,
+			  struct surroundings_counts *ret)
+{
+	forget(past, now);
 	surroundings_read(s, ret);
 	past->latest = *ret;
 	past->latest_usec = now;
@@ -120,10 +132,13 @@ int surroundings_find_limit(const struct surroundings *s, const struct surroundi
 	return find_rise(s->n, before->oom, after->oom);
 }
 
-int surroundings_find_oomd(const struct surroundings *s, const struct surroundings_counts *before,
-			   const struct surroundings_counts *after)
+int surroundings_find_oomd(const struct surroundings *s, struct surroundings_past *past, usec_t now)
 {
-	return find_rise(s->n, before->oomd, after->oomd);
+	uint64_t after[SURROUNDINGS_MAX];
+
+	forget(past, now);
+	read_oomd(s, after);
+	return find_rise(s->n, past->counts.oomd, after);
 }
 
 uint64_t surroundings_limit(const struct surroundings *s, int i)

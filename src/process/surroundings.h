@@ -20,6 +20,7 @@ struct surroundings {
 	struct surrounding {
 		int fd;
 		char *path;         /* below the mount: "/system.slice/mail.service" */
+		bool memory;        /* has the memory controller, and so what it counts and whom systemd-oomd kills */
 	} groups[SURROUNDINGS_MAX]; /* the nearest first */
 	unsigned n;
 	int v1_fd;         /* the memory controller of cgroup v1; -EBADF */
@@ -50,16 +51,16 @@ void surroundings_read(const struct surroundings *s, struct surroundings_counts 
  * cgroup_read_flat(), whose key is "oom_kill". -ENOENT: nowhere. */
 int surroundings_kill_file(const struct surroundings *s, int *ret_dir_fd, const char **ret_file);
 
-/* Reads, and gives what to compare with. now is of one clock in all calls. */
+/* Reads, and gives what to compare with past->counts. now is of one clock in all calls. */
 void surroundings_compare(const struct surroundings *s, struct surroundings_past *past, usec_t now,
 			  struct surroundings_counts *ret);
 
 /* The nearest group whose own limit was hit in between; -ENOENT. */
 int surroundings_find_limit(const struct surroundings *s, const struct surroundings_counts *before,
 			    const struct surroundings_counts *after);
-/* The nearest group that systemd-oomd acted on in between; -ENOENT. */
-int surroundings_find_oomd(const struct surroundings *s, const struct surroundings_counts *before,
-			   const struct surroundings_counts *after);
+/* The nearest group that systemd-oomd has acted on since; -ENOENT. Reads nothing else, and leaves it to
+ * surroundings_compare() to take note: what is looked at before a report has to be little. */
+int surroundings_find_oomd(const struct surroundings *s, struct surroundings_past *past, usec_t now);
 uint64_t surroundings_limit(const struct surroundings *s, int i); /* memory.max; UINT64_MAX none */
 uint64_t surroundings_v1_limit(const struct surroundings *s);
 

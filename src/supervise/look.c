@@ -67,6 +67,8 @@ static void worker_on_look(_unused_ evutil_socket_t fd, _unused_ short events, v
 {
 	struct worker *w = userdata;
 
+	/* Its sessions end some 10 µs before its pidfd tells: by now it may have, and the next turn is 20 µs away. */
+	worker_check_end(w);
 	look_at_members(w);
 	switch (w->state) {
 	case WORKER_QUIETING:

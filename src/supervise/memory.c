@@ -10,6 +10,7 @@
 struct memory {
 	const struct subtree *subtree;
 	struct surroundings_past past;
+	usec_t unread_usec; /* of a death before whose report only what could matter was read; 0: none */
 	struct tally shared; /* of the group that workers share whose leaves count nothing */
 };
 
@@ -69,7 +70,7 @@ void memory_gather(struct memory *m, const struct cgroup_leaf *leaf, struct tall
 
 	e->shared = t == &m->shared; /* also of leaves without a memory controller, as on hybrid machines */
 	e->sees_machine = s->sees_machine;
-	if (leaf)
+	if (leaf && m->subtree->memory)
 		cgroup_leaf_read_memory(leaf, &e->memory_peak_bytes, &e->memory_max_bytes);
 	if (!e->shared)
 		e->n_killed_before = t->n_outlived;
@@ -81,12 +82,22 @@ void memory_gather(struct memory *m, const struct cgroup_leaf *leaf, struct tall
 	/* A SIGKILL of chargehand's own needs no cause. */
 	if (e->exit.code == CLD_EXITED || e->exit.status != SIGKILL || e->stop == DEATH_STOP_GRACE || e->hung)
 		return;
-	surroundings_compare(s, &m->past, e->ended_usec, &now);
 	if (e->oom_kill_rise > 0) {
+		surroundings_compare(s, &m->past, e->ended_usec, &now);
 		tally_account(t);
 		memory_find_limit(m, &now, e);
-	} else {
-		e->oomd = (leaf && surroundings_read_oomd(leaf->dir_fd) > 0) ||
-			  surroundings_find_oomd(s, &m->past.counts, &now) >= 0;
+		return;
 	}
+	m->unread_usec = e->ended_usec;
+	e->oomd = (leaf && m->subtree->memory && surroundings_read_oomd(leaf->dir_fd) > 0) ||
+		  surroundings_find_oomd(s, &m->past, e->ended_usec) >= 0;
+}
+
+void memory_catch_up(struct memory *m)
+{
+	struct surroundings_counts now;
+
+	if (m->unread_usec > 0)
+		surroundings_compare(&m->subtree->around, &m->past, m->unread_usec, &now);
+	m->unread_usec = 0;
 }

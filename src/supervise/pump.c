@@ -24,10 +24,9 @@ static bool pump_read(struct pump *p)
 		outlet_write(p->outlet, buffer, (size_t)n);
 		return (size_t)n == sizeof(buffer);
 	}
-	if (n == 0 || errno != EAGAIN) {
+	/* Closed later, with the rest: at the end of a worker there is no time for it (supervise/end.c). */
+	if (n == 0 || errno != EAGAIN)
 		event_del(&p->event);
-		p->fd = close_fd(p->fd);
-	}
 	return false;
 }
 

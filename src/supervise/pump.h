@@ -12,7 +12,7 @@
 #include <event2/event_struct.h>
 
 struct pump {
-	int fd; /* -EBADF when closed */
+	int fd; /* -EBADF: not open */
 	struct event event;
 	struct tail tail;
 	struct outlet *outlet;
