@@ -219,6 +219,7 @@ void session_mark_eof(struct session *s)
 	stream_pause(&s->stream);
 	s->listener->n_open--;
 	listener_changed(s->listener);
+	s->listener->gateway->ops->on_eof(s->listener->worker);
 }
 
 static int session_keep_input(struct session *s, const char *p, size_t bytes)

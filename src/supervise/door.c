@@ -106,9 +106,21 @@ static bool door_on_silent(void *worker, const char *wid)
 	return reporter_beat(w->shop->reporter, wid);
 }
 
+/* Changes come with every command; while all goes well nobody waits for one. */
 static void door_on_change(void *worker)
 {
-	worker_look(worker);
+	struct worker *w = worker;
+
+	if (w->state > WORKER_RUNNING || w->members.n_dead > 0)
+		worker_look(w);
+}
+
+static void door_on_eof(void *worker)
+{
+	struct worker *w = worker;
+
+	w->may_have_ended = true;
+	worker_look(w);
 }
 
 const struct gateway_ops worker_gateway_ops = {
@@ -121,4 +133,5 @@ const struct gateway_ops worker_gateway_ops = {
 	.has_room = door_has_room,
 	.on_silent = door_on_silent,
 	.on_change = door_on_change,
+	.on_eof = door_on_eof,
 };

@@ -30,8 +30,9 @@ struct worker {
 	struct members members;
 	int pidfd; /* -EBADF before the start and once reaped */
 	struct event pidfd_event;
-	bool ended;    /* the first process */
-	bool end_told; /* ... and log and owner know */
+	bool may_have_ended; /* its pidfd has not told yet, but its sessions end */
+	bool ended;          /* the first process */
+	bool end_told;       /* ... and log and owner know */
 	bool main_said_hello;
 	struct pump pump;
 	struct listener *listener;

@@ -67,8 +67,10 @@ static void worker_on_look(_unused_ evutil_socket_t fd, _unused_ short events, v
 {
 	struct worker *w = userdata;
 
-	/* Its sessions end some 10 µs before its pidfd tells: by now it may have, and the next turn is 20 µs away. */
-	worker_check_end(w);
+	/* Sessions end some 10 µs before the pidfd tells: by now it may, and the next turn is 20 µs away. */
+	if (w->may_have_ended)
+		worker_check_end(w);
+	w->may_have_ended = false;
 	look_at_members(w);
 	switch (w->state) {
 	case WORKER_QUIETING:

@@ -25,6 +25,7 @@ struct member *member_free(struct member *member)
 {
 	LIST_REMOVE(member, entry);
 	member->members->n--;
+	member->members->n_dead -= member->dead;
 	event_del(&member->event);
 	close_fd(member->pidfd);
 	free(member);
@@ -35,6 +36,7 @@ static void member_on_exit(_unused_ evutil_socket_t fd, _unused_ short events, v
 {
 	struct member *member = userdata;
 	member->dead = true;
+	member->members->n_dead++;
 	member->members->callback(member->members->userdata);
 }
 

@@ -32,7 +32,7 @@ struct member {
 
 struct members {
 	LIST_HEAD(, member) list;
-	unsigned n;
+	unsigned n, n_dead; /* n_dead of n */
 	struct event_base *base;
 	void (*callback)(void *userdata); /* one of them has died: from the loop */
 	void *userdata;
