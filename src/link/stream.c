@@ -14,6 +14,8 @@
 /* Chunks given to one sendmsg(2). An evbuffer's chunks grow with what is added, so a few are a lot of bytes. */
 #define OUTBOX_CHUNKS 16
 
+static unsigned n_open;
+
 struct outbox {
 	struct evbuffer *buffer;
 	struct event write_event;
@@ -145,6 +147,7 @@ int stream_open(struct stream *s, struct event_base *base, int fd, const struct 
 		return -ENOMEM;
 	}
 	s->reading = true;
+	n_open++;
 	return 0;
 }
 
@@ -152,6 +155,8 @@ ssize_t stream_read(struct stream *s, char *buffer, size_t bytes)
 {
 	ssize_t n;
 
+	if (n_open > STREAM_ALONE_MAX)
+		bytes = MIN(bytes, (size_t)STREAM_READ_BESIDE_BYTES);
 	do
 		n = recv(s->fd, buffer, bytes, MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
@@ -224,4 +229,5 @@ void stream_close(struct stream *s, bool reset)
 		(void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 	}
 	s->fd = close_fd(s->fd);
+	n_open--;
 }
