@@ -24,6 +24,7 @@ struct dialer {
 	const struct server_url *url;
 	const char *resolv_conf;
 	char port[8];
+	struct evutil_addrinfo *numeric; /* the address that the URL names by number; NULL: a name, to be looked up */
 	unsigned n_dials;
 
 	struct event turn_event;
@@ -38,16 +39,14 @@ struct dial {
 
 	usec_t deadline_usec;
 	struct lookup *lookup;
-	struct evutil_addrinfo *addresses, *next;
+	struct evutil_addrinfo *addresses; /* looked up, and to be freed */
+	const struct evutil_addrinfo *next;
 
-	int fd;
-	struct event connect_event;
-	struct event timer; /* the lookup's time limit, or zero: go on from the loop */
+	int fd;             /* -EBADF, or being connected */
+	struct event event; /* fd's, with its limit; or the lookup's limit; or a timer of zero: go on from the loop */
 	int error;          /* of the last step that failed, positive, with its text */
 	const char *what;
 };
-
-static const struct timeval zero_time = {0};
 
 static void dial_go_on(struct dial *d);
 
@@ -83,13 +82,19 @@ static bool dial_is_self_connected(int fd)
 	       memcmp(&local, &peer, local_bytes) == 0;
 }
 
+/* For d->fd, or for the time to pass: what was waited for before has come, or is no longer waited for. */
+static int dial_wait(struct dial *d, short what, event_callback_fn callback, usec_t limit_usec)
+{
+	struct timeval limit = usec_to_timeval(limit_usec);
+
+	(void)event_assign(&d->event, d->dialer->base, d->fd, what, callback, d);
+	return event_add(&d->event, &limit) < 0 ? -ENOMEM : 0;
+}
+
 static void dial_release(struct dial *d)
 {
-	if (d->fd >= 0) {
-		(void)event_del(&d->connect_event);
-		d->fd = close_fd(d->fd);
-	}
-	(void)event_del(&d->timer);
+	(void)event_del(&d->event);
+	d->fd = close_fd(d->fd);
 	d->lookup = lookup_cancel(d->lookup);
 	if (d->addresses)
 		evutil_freeaddrinfo(d->addresses);
@@ -118,7 +123,7 @@ static void dial_on_connected(_unused_ evutil_socket_t event_fd, short what, voi
 	int error = 0;
 	socklen_t bytes = sizeof(error);
 
-	(void)event_del(&d->connect_event);
+	(void)event_del(&d->event);
 	if (what & EV_TIMEOUT)
 		error = ETIMEDOUT;
 	else if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &error, &bytes) < 0)
@@ -149,7 +154,6 @@ static usec_t dial_share_usec(const struct dial *d)
 
 static int dial_connect(struct dial *d, const struct evutil_addrinfo *a, usec_t limit_usec)
 {
-	struct timeval limit = usec_to_timeval(limit_usec);
 	int r;
 
 	if (limit_usec == 0)
@@ -169,12 +173,10 @@ static int dial_connect(struct dial *d, const struct evutil_addrinfo *a, usec_t 
 		return r;
 	}
 	/* A socket that is connected already is writable as well. */
-	(void)event_assign(&d->connect_event, d->dialer->base, d->fd, EV_WRITE, dial_on_connected, d);
-	if (event_add(&d->connect_event, &limit) < 0) {
+	r = dial_wait(d, EV_WRITE, dial_on_connected, limit_usec);
+	if (r < 0)
 		d->fd = close_fd(d->fd);
-		return -ENOMEM;
-	}
-	return 0;
+	return r;
 }
 
 /* True when one of the addresses left is being connected to. */
@@ -196,7 +198,7 @@ static bool dial_try_addresses(struct dial *d)
 
 static void dial_go_on(struct dial *d)
 {
-	(void)event_del(&d->timer);
+	(void)event_del(&d->event);
 	if (!dial_try_addresses(d))
 		dial_finish(d, -d->error, d->what);
 }
@@ -219,7 +221,7 @@ static void dial_on_lookup(struct evutil_addrinfo *addresses, int error, const c
 	struct dial *d = userdata;
 
 	d->lookup = NULL;
-	d->addresses = d->next = addresses;
+	d->next = d->addresses = addresses;
 	d->error = -error;
 	d->what = what;
 	dial_go_on(d);
@@ -227,13 +229,7 @@ static void dial_on_lookup(struct evutil_addrinfo *addresses, int error, const c
 
 int dial_start(struct dialer *dialer, dial_callback callback, void *userdata, struct dial **ret)
 {
-	struct evutil_addrinfo hints = {
-		.ai_family = AF_UNSPEC,
-		.ai_socktype = SOCK_STREAM,
-		.ai_protocol = IPPROTO_TCP,
-		.ai_flags = EVUTIL_AI_NUMERICHOST | EVUTIL_AI_NUMERICSERV,
-	};
-	struct timeval limit = {.tv_sec = DIAL_TIMEOUT_SEC};
+	usec_t limit_usec = DIAL_TIMEOUT_SEC * USEC_PER_SEC;
 	struct dial *d = calloc(1, sizeof(*d));
 
 	if (!d)
@@ -242,22 +238,19 @@ int dial_start(struct dialer *dialer, dial_callback callback, void *userdata, st
 	d->callback = callback;
 	d->userdata = userdata;
 	d->fd = -EBADF;
-	d->deadline_usec = usec_add(clock_now_usec(), DIAL_TIMEOUT_SEC * USEC_PER_SEC);
-	(void)evtimer_assign(&d->timer, dialer->base, dial_on_timer, d);
+	d->deadline_usec = usec_add(clock_now_usec(), limit_usec);
+	(void)evtimer_assign(&d->event, dialer->base, dial_on_timer, d);
 	dialer->n_dials++;
 
-	if (evutil_getaddrinfo(dialer->url->host, dialer->port, &hints, &d->addresses) == 0) {
-		d->next = d->addresses;
+	if (dialer->numeric) {
+		d->next = dialer->numeric;
 		if (dial_try_addresses(d))
 			goto started;
-		limit = zero_time;
-	} else {
-		d->addresses = NULL;
-		if (lookup_start(dialer->base, dialer->resolv_conf, dialer->url->host, dialer->port, dial_on_lookup, d,
-				 &d->lookup) < 0)
-			goto fail;
-	}
-	if (event_add(&d->timer, &limit) < 0)
+		limit_usec = 0;
+	} else if (lookup_start(dialer->base, dialer->resolv_conf, dialer->url->host, dialer->port, dial_on_lookup, d,
+				&d->lookup) < 0)
+		goto fail;
+	if (dial_wait(d, 0, dial_on_timer, limit_usec) < 0)
 		goto fail;
 
 started:
@@ -292,6 +285,8 @@ static void dialer_on_turn(_unused_ evutil_socket_t fd, _unused_ short what, voi
 
 void dialer_take_turn(struct dialer *d, struct hash_turn *t)
 {
+	static const struct timeval zero_time = {0};
+
 	assert(!t->waiting);
 
 	if (d->turn_taken) {
@@ -324,6 +319,12 @@ void dialer_leave_turn(struct dialer *d, struct hash_turn *t)
 
 int dialer_new(struct event_base *base, const struct server_url *url, struct dialer **ret)
 {
+	const struct evutil_addrinfo hints = {
+		.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_protocol = IPPROTO_TCP,
+		.ai_flags = EVUTIL_AI_NUMERICHOST | EVUTIL_AI_NUMERICSERV,
+	};
 	struct dialer *d = calloc(1, sizeof(*d));
 
 	if (!d)
@@ -331,6 +332,8 @@ int dialer_new(struct event_base *base, const struct server_url *url, struct dia
 	d->base = base;
 	d->url = url;
 	(void)snprintf(d->port, sizeof(d->port), "%u", (unsigned)url->port);
+	if (evutil_getaddrinfo(url->host, d->port, &hints, &d->numeric) != 0)
+		d->numeric = NULL;
 	d->resolv_conf = LOOKUP_RESOLV_CONF;
 	d->last_turn = &d->first_turn;
 	(void)evtimer_assign(&d->turn_event, base, dialer_on_turn, d);
@@ -344,6 +347,8 @@ struct dialer *dialer_free(struct dialer *d)
 		return NULL;
 	assert(d->n_dials == 0 && !d->first_turn);
 	(void)event_del(&d->turn_event);
+	if (d->numeric)
+		evutil_freeaddrinfo(d->numeric);
 	free(d);
 	return NULL;
 }
