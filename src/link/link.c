@@ -5,12 +5,21 @@
  */
 #include "link/link.h"
 #include "base/log.h"
+#include "link/partial.h"
 #include "link/stream.h"
 #include <event2/event.h>
 #include <event2/util.h>
 #include <stdio.h>
 #include <string.h>
 
+/* Between HI and +OK. */
+struct greeting {
+	struct link *link;
+	struct hi hi;
+	struct hash_turn turn;
+};
+
+/* Most sessions do nothing most of the time, and each has one of these: what is needed now and then is apart. */
 struct link {
 	struct stream stream;
 	struct dialer *dialer;
@@ -19,25 +28,24 @@ struct link {
 	const struct hello *hello;
 	STAILQ_HEAD(, link_request) requests;
 
-	enum link_state state;
+	enum link_state state:8;
 	uint8_t attempts; /* dials since the last answer of a server */
 	bool streaming;   /* parts of the present reply have been passed on */
 	bool active;      /* something moved since the command timer was armed */
-	bool doubtful;    /* the reply in `in` is an error that may be the server's last word */
+	bool doubtful;    /* the partial reply is a whole error that may be the server's last word */
 	bool *gone;       /* set when the link is closed or freed inside a callback */
 
+	/* NULL while not needed */
 	struct dial *dial;
-	struct event *timer; /* NULL while not needed */
-	struct hi *hi;       /* between HI and +OK */
-	struct hash_turn turn;
-
-	struct resp resp;
-	char *in; /* the part of a reply that came so far, while it may still be passed on whole */
-	size_t in_bytes, in_size;
+	struct event *timer;
+	struct greeting *greeting;
+	struct partial *partial; /* &present while the link is being read */
 };
 
-/* One buffer for all links: what is read is dealt with, or copied, before the callback returns. */
+/* One buffer for all links: what is read is dealt with, or copied, before the callback returns. So is what is known of
+ * the reply that it belongs to. */
 static char scratch[STREAM_READ_BYTES];
+static struct partial present;
 
 const char *link_state_to_string(enum link_state state)
 {
@@ -62,28 +70,37 @@ static void link_drop_timer(struct link *l)
 		event_free(TAKE_PTR(l->timer));
 }
 
-static void link_drop_input(struct link *l)
+static void link_drop_partial(struct link *l)
 {
-	free(TAKE_PTR(l->in));
-	l->in_bytes = l->in_size = 0;
+	/* present.resp stays: an owner who closes the link in a callback still has it. */
+	if (l->partial)
+		free(TAKE_PTR(l->partial->in));
+	if (l->partial != &present)
+		free(l->partial);
+	l->partial = NULL;
 	l->doubtful = false;
+}
+
+static void link_drop_greeting(struct link *l)
+{
+	if (l->greeting) {
+		dialer_leave_turn(l->dialer, &l->greeting->turn);
+		free(TAKE_PTR(l->greeting));
+	}
 }
 
 /* The one writer of l->state. What is not legal in the new state is undone here. */
 static void link_set_state(struct link *l, enum link_state state)
 {
 	l->state = state;
-	if (state != LINK_HASHING)
-		dialer_leave_turn(l->dialer, &l->turn);
 	if (state != LINK_DIALLING)
 		l->dial = dial_cancel(l->dial);
 	if (state == LINK_IDLE || state == LINK_WAITING || state == LINK_READY) {
 		link_drop_timer(l);
-		free(TAKE_PTR(l->hi));
+		link_drop_greeting(l);
 	}
 	if (state == LINK_IDLE || state == LINK_WAITING) {
-		link_drop_input(l);
-		resp_reset(&l->resp);
+		link_drop_partial(l);
 		l->streaming = false;
 	}
 }
@@ -102,14 +119,15 @@ void link_close(struct link *l, bool reset)
 static void link_lose(struct link *l, const char *why)
 {
 	/* An error that ends the connection is no part of what was asked for. */
-	bool partial = (l->streaming || l->in_bytes > 0 || l->resp.kind) && l->resp.kind != '-';
+	char kind = l->partial ? l->partial->resp.kind : 0;
+	bool partial = (l->streaming || kind) && kind != '-';
 	bool gone = false;
 	char reason[128];
 
 	/* For a loop over its input the link is gone, whatever becomes of it. */
 	if (l->gone)
 		*l->gone = true;
-	/* why may lie in l->resp, which the new state clears. */
+	/* why may lie in l->partial, which the new state does away with. */
 	snprintf(reason, sizeof reason, "%s", why);
 	log_debug("Link lost in state %s: %s", link_state_to_string(l->state), reason);
 	stream_close(&l->stream, !STAILQ_EMPTY(&l->requests));
@@ -132,11 +150,12 @@ static void link_lose(struct link *l, const char *why)
 
 static void link_hash(struct hash_turn *turn)
 {
-	struct link *l = container_of(turn, struct link, turn);
+	const struct greeting *g = container_of(turn, struct greeting, turn);
+	struct link *l = g->link;
 	_cleanup_free_ char *line = NULL;
 	size_t bytes;
 
-	int r = hello_write(l->hello, l->hi, dialer_url(l->dialer)->password, &line, &bytes);
+	int r = hello_write(l->hello, &g->hi, dialer_url(l->dialer)->password, &line, &bytes);
 	link_set_state(l, LINK_AUTHENTICATING);
 	if (r >= 0)
 		r = stream_write(&l->stream, line, bytes);
@@ -148,47 +167,45 @@ static void link_hash(struct hash_turn *turn)
 static void link_say_hello(struct link *l)
 {
 	link_set_state(l, LINK_HASHING);
-	if (l->hi->iterations > 0 && dialer_url(l->dialer)->password)
-		dialer_take_turn(l->dialer, &l->turn);
+	if (l->greeting->hi.iterations > 0 && dialer_url(l->dialer)->password)
+		dialer_take_turn(l->dialer, &l->greeting->turn);
 	else
-		link_hash(&l->turn);
+		link_hash(&l->greeting->turn);
 }
 
-/* A whole line in the course of the handshake; l->resp tells it. */
+/* A whole line in the course of the handshake; l->partial tells it. */
 static void link_on_greeting(struct link *l)
 {
-	struct resp *r = &l->resp;
+	const struct resp *r = &l->partial->resp;
 
 	if (r->kind == '-') {
 		link_lose(l, r->head);
 		return;
 	}
 	if (l->state == LINK_GREETING) {
-		if (r->kind != '+' || !l->hi || hi_parse(r->head, r->head_bytes, l->hi) < 0) {
+		if (r->kind != '+' || hi_parse(r->head, r->head_bytes, &l->greeting->hi) < 0) {
 			link_lose(l, "what answers there does not greet as a Faktory server of protocol version 2");
 			return;
 		}
-		resp_reset(r);
 		link_set_state(l, LINK_GREETED);
 		if (l->hello)
 			link_say_hello(l);
 	} else if (l->state == LINK_AUTHENTICATING && resp_is_ok(r)) {
-		resp_reset(r);
 		link_set_state(l, LINK_READY);
 		l->ops->on_ready(l);
 	} else
 		link_lose(l, "the server did not keep to the handshake");
 }
 
-static void link_deliver(struct link *l, const char *p, size_t bytes)
+static void link_deliver(struct link *l, const struct resp *resp, const char *p, size_t bytes)
 {
 	struct link_request *request = STAILQ_FIRST(&l->requests);
 	struct link_reply reply = {
-		.resp = &l->resp,
+		.resp = resp,
 		.bytes = p,
 		.n_bytes = bytes,
 		.first = !l->streaming,
-		.last = l->resp.done,
+		.last = resp->done,
 	};
 
 	l->attempts = 0;
@@ -198,73 +215,43 @@ static void link_deliver(struct link *l, const char *p, size_t bytes)
 	l->ops->on_reply(l, request, &reply);
 }
 
-static int link_keep_input(struct link *l, const char *p, size_t bytes)
-{
-	size_t want = l->in_bytes + bytes;
-
-	if (want > l->in_size) {
-		/* A bulk says how long it will be; anything else grows by doubling. */
-		if (l->resp.kind == '$' && l->resp.header_done && !l->resp.nil)
-			want = MAX(want, l->resp.header_bytes + (size_t)l->resp.body_bytes + 2);
-		else
-			want = MAX(want, 2 * l->in_size);
-		char *grown = realloc(l->in, want);
-		if (!grown)
-			return -ENOMEM;
-		l->in = grown;
-		l->in_size = want;
-	}
-	memcpy(l->in + l->in_bytes, p, bytes);
-	l->in_bytes += bytes;
-	return 0;
-}
-
-static bool link_reply_is_long(const struct link *l, size_t more_bytes)
-{
-	const struct resp *r = &l->resp;
-
-	return l->in_bytes + more_bytes > LINK_WHOLE_BYTES ||
-	       (r->kind == '$' && r->header_done && r->body_bytes > LINK_WHOLE_BYTES - r->header_bytes - 2);
-}
-
 /* Any error that is followed by the end of the connection tells of the server's end, and nothing about the command
  * (hazards 5). So one in words that are not known to be about the command waits a moment, if nothing is behind it. */
-static bool link_doubts(const struct link *l)
+static bool link_doubts(const struct link *l, const struct resp *r)
 {
-	return l->resp.done && l->resp.kind == '-' && resp_error_class(&l->resp) == RESP_ERROR_STORAGE && !l->streaming;
+	return r->done && r->kind == '-' && resp_error_class(r) == RESP_ERROR_STORAGE && !l->streaming;
 }
 
 static void link_lose_doubtful(struct link *l, const char *why)
 {
 	char text[RESP_HEAD_MAX];
 
-	memcpy(text, l->resp.head, sizeof text);
-	link_drop_input(l);
-	resp_reset(&l->resp);
+	memcpy(text, l->partial->resp.head, sizeof text);
+	link_drop_partial(l);
 	link_lose(l, text[0] ? text : why);
 }
 
 /* It was no last word. False: the link is gone. */
 static bool link_believe(struct link *l)
 {
-	_cleanup_free_ char *in = TAKE_PTR(l->in);
-	size_t in_bytes = l->in_bytes;
+	_cleanup_free_ struct partial *whole = TAKE_PTR(l->partial);
+	_cleanup_free_ char *in = whole->in;
 	bool gone = false;
 
-	link_drop_input(l);
+	l->doubtful = false;
 	l->gone = &gone;
-	link_deliver(l, in, in_bytes);
+	link_deliver(l, &whole->resp, in, whole->in_bytes);
 	if (gone)
 		return false;
 	l->gone = NULL;
-	resp_reset(&l->resp);
 	return true;
 }
 
 /* Bytes of one reply: all that is left of it, or all that there is. */
 static void link_on_reply_bytes(struct link *l, const char *p, size_t bytes, bool last)
 {
-	const struct resp *r = &l->resp;
+	struct partial *partial = l->partial;
+	const struct resp *r = &partial->resp;
 
 	if (r->done && r->kind == '-' && resp_error_class(r) == RESP_ERROR_UNAVAILABLE && !l->streaming) {
 		/* Not executed, and the connection ends with it. "too many connections" comes unasked, behind the
@@ -277,30 +264,55 @@ static void link_on_reply_bytes(struct link *l, const char *p, size_t bytes, boo
 			link_lose(l, r->kind == '-' ? r->head : "the server sent a reply to nothing");
 		return;
 	}
-	if (last && link_doubts(l) && link_keep_input(l, p, bytes) == 0) {
+	if (last && link_doubts(l, r) && partial_add(partial, p, bytes) == 0) {
 		l->doubtful = true;
 		link_set_timer(l, LINK_DOUBT_USEC);
 		return;
 	}
-	if (!l->streaming && l->in_bytes == 0 && (r->done || link_reply_is_long(l, bytes))) {
-		link_deliver(l, p, bytes);
+	if (l->streaming || (partial->in_bytes == 0 && (r->done || partial_is_long(partial, bytes)))) {
+		link_deliver(l, r, p, bytes);
 		return;
 	}
-	if (l->streaming) {
-		link_deliver(l, p, bytes);
-		return;
-	}
-	if (link_keep_input(l, p, bytes) < 0) {
+	if (partial_add(partial, p, bytes) < 0) {
 		link_lose(l, "out of memory");
 		return;
 	}
-	if (r->done || link_reply_is_long(l, 0)) {
-		_cleanup_free_ char *in = TAKE_PTR(l->in);
-		size_t in_bytes = l->in_bytes;
+	if (r->done || partial_is_long(partial, 0)) {
+		_cleanup_free_ char *in = TAKE_PTR(partial->in);
+		size_t in_bytes = partial->in_bytes;
 
-		link_drop_input(l);
-		link_deliver(l, in, in_bytes);
+		partial->in_bytes = partial->in_size = 0;
+		link_deliver(l, r, in, in_bytes);
 	}
+}
+
+/* Goes on with the reply where the last read has left it. */
+static void link_take_up(struct link *l)
+{
+	if (l->partial) {
+		present = *l->partial;
+		free(l->partial);
+	} else
+		present = (struct partial){0};
+	l->partial = &present;
+}
+
+/* What has not come whole, or is not believed yet, is kept until the next read. */
+static void link_put_down(struct link *l)
+{
+	struct partial *kept;
+
+	if (!present.resp.kind || (present.resp.done && !l->doubtful)) {
+		l->partial = NULL;
+		return;
+	}
+	kept = malloc(sizeof *kept);
+	if (!kept) {
+		link_lose(l, "out of memory");
+		return;
+	}
+	*kept = present;
+	l->partial = kept;
 }
 
 static void link_on_readable(struct stream *s)
@@ -326,25 +338,27 @@ static void link_on_readable(struct stream *s)
 		return;
 	l->active = true;
 	l->gone = &gone;
+	link_take_up(l);
 	while (n > 0) {
 		size_t used;
 
-		if (resp_scan(&l->resp, p, (size_t)n, &used) < 0) {
+		if (present.resp.done)
+			resp_reset(&present.resp);
+		if (resp_scan(&present.resp, p, (size_t)n, &used) < 0) {
 			link_lose(l, "the server sent bytes that are no reply");
 			return;
 		}
 		if (l->state == LINK_READY)
 			link_on_reply_bytes(l, p, used, used == (size_t)n);
-		else if (l->resp.done)
+		else if (present.resp.done)
 			link_on_greeting(l);
 		if (gone)
 			return;
-		if (l->resp.done && !l->doubtful)
-			resp_reset(&l->resp);
 		p += used;
 		n -= (ssize_t)used;
 	}
 	l->gone = NULL;
+	link_put_down(l);
 }
 
 static void link_on_drained(struct stream *s)
@@ -375,12 +389,14 @@ static void link_on_dialled(int fd, const char *what, void *userdata)
 		link_lose(l, what);
 		return;
 	}
-	l->hi = malloc(sizeof *l->hi);
-	if (!l->hi || stream_open(&l->stream, dialer_base(l->dialer), fd, &link_stream_ops) < 0) {
+	l->greeting = calloc(1, sizeof *l->greeting);
+	if (!l->greeting || stream_open(&l->stream, dialer_base(l->dialer), fd, &link_stream_ops) < 0) {
 		close_fd(fd);
 		link_lose(l, "out of memory");
 		return;
 	}
+	l->greeting->link = l;
+	l->greeting->turn.callback = link_hash;
 	link_set_state(l, LINK_GREETING);
 	link_set_timer(l, LINK_HANDSHAKE_USEC);
 }
@@ -448,7 +464,6 @@ int link_new(struct dialer *dialer, const struct link_ops *ops, void *owner, str
 	l->dialer = dialer;
 	l->ops = ops;
 	l->owner = owner;
-	l->turn.callback = link_hash;
 	STAILQ_INIT(&l->requests);
 	stream_init(&l->stream);
 	*ret = l;

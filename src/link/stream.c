@@ -56,7 +56,7 @@ static ssize_t outbox_send(struct outbox *o, int fd)
  * the other side as well, and an owner who does not look at what stream_write() returns is to see it in reading. */
 static int stream_fail(struct stream *s, int error)
 {
-	s->error = error;
+	s->error = (uint16_t)error;
 	outbox_free(TAKE_PTR(s->outbox));
 	(void)shutdown(s->fd, SHUT_RDWR);
 	return -error;

@@ -4,7 +4,7 @@
  * kept in a backlog that is written as soon as it does. Used by sessions and links alike; knows nothing of Faktory.
  *
  * The read event stays registered and the write event exists only while there is a backlog, so a command that passes
- * costs one recv(2) and one send(2), and an idle stream a few hundred bytes. (bufferevents ask FIONREAD before each
+ * costs one recv(2) and one send(2), and an idle stream less than two hundred bytes. (bufferevents ask FIONREAD before each
  * read and change the epoll set around each write.)
  *
  * Callbacks come from the event loop only, never out of stream_write(). The owner embeds the struct and finds itself by
@@ -18,6 +18,7 @@
 #include <event2/event_struct.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* How much is read at a time: one turn's share of a stream, so that a 100 MB job makes nobody else wait. Of 64 KB system
@@ -44,9 +45,9 @@ struct stream_ops {
 
 struct outbox;
 struct stream {
-	int fd; /* -EBADF when closed */
+	int fd;         /* -EBADF when closed */
+	uint16_t error; /* a write failed with this errno (positive): all later writes are refused */
 	bool reading;
-	int error; /* a write failed with this errno (positive): all later writes are refused */
 	const struct stream_ops *ops;
 	struct event read_event;
 	struct outbox *outbox; /* NULL while nothing is waiting */
