@@ -275,14 +275,17 @@ class Leaves(Case):
         s = self.server()
         jid, = self.push(s)
         log = os.path.join(os.environ["TMPDIR"], new_jid())
-        c = self.start(s, "orphan {hold}; hello; fork {@b hello; @b fetch Q; fork {@b close; hold}; @b close; sleep 0.3; kill KILL}; hold",
-                       env={"SCRIPT_LOG": log})
+        there = log + ".there"
+        c = self.start(s, f"orphan {{hold}}; hello; fork {{@b hello; @b fetch Q; fork {{@b close; touch {there}; hold}}; @b close; "
+                          f"await {there}; kill KILL}}; hold", env={"SCRIPT_LOG": log})
         s.wait_jid(jid, "retries")
         self.assertRegex(self.failed(s, jid)["message"], "^process .* died")
-        held = [e["pid"] for e in scripted.read_log(log) if e.get("what") == "hold"]
-        self.assertEqual(len(held), 3)  # the daemon, the grandchild, the master
-        self.assertEqual(sorted(pid for pid in held if is_alive(pid)), sorted(self.directory.pids()))
-        self.assertEqual(len(self.directory.pids()), 2)
+        first = int(re.search(r"started \(pid (\d+)\)", c.log())[1])
+        grandchild, = [e["child"] for e in scripted.read_log(log) if e["step"] == "fork" and e["pid"] != first]
+        self.assertFalse(is_alive(grandchild))
+        held = {e["pid"] for e in scripted.read_log(log) if e.get("what") == "hold"} - {grandchild}
+        self.assertEqual(held, set(self.directory.pids()))
+        self.assertEqual(len(held), 2)  # the daemon and the master
 
     def test_somebody_outside_keeps_a_session_open(self):
         """Hazards 21: a process that has left the leaf is not waited for for ever."""
