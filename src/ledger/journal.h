@@ -10,10 +10,11 @@
  * Invariants:
  *   1. "journal" is a whole journal or is not there. It is made as "journal.new" and renamed; the file before it takes
  *      that name and is used again, for to free it would stop the loop for up to 10 ms.
- *   2. A hold is written only into space that is reserved (fallocate(2)), with enough more for an ACK, a first-sent
- * time and an end of every hold that is in the file. So these can be written whatever has become of the disk.
- *   3. What can no longer be kept up to date is withdrawn: a journal that calls a finished job held would do harm at
- * the next start, where none only leaves jobs to their leases.
+ *   2. A hold is written only into space that is reserved (fallocate(2)), with enough more for an ACK, a
+ *      first-sent time and an end of every hold that is in the file. So these can be written whatever has become
+ *      of the disk.
+ *   3. What can no longer be kept up to date is withdrawn: a journal that calls a finished job held would do harm
+ *      at the next start, where none only leaves jobs to their leases.
  *   4. Nothing that was found and could not be read is overwritten: it gets another name.
  *
  * Nothing here is refused for want of disk. While the state is not JOURNAL_GOOD, what could not be written is kept in

@@ -2,10 +2,10 @@
  *
  * The journal's format, pure: structs to bytes and back. All numbers are little-endian.
  *
- *   file     preamble, then records, then zeros to the end of the reserved space
- *   preamble magic (8), version (4), zero (4), salt (8), checksum of these 24 bytes (8): the same in all versions
- *   record   payload's length (4), version (2), type (1), flags (1), checksum of all but itself (8), payload, zeros up
- * to a multiple of 8; the checksum's seed is the file's salt
+ *   file      preamble, then records, then zeros to the end of the reserved space
+ *   preamble  magic (8), version (4), zero (4), salt (8), checksum of these 24 bytes (8): the same in all versions
+ *   record    payload's length (4), version (2), type (1), flags (1), checksum of all but itself (8), payload, zeros
+ *             up to a multiple of 8; the checksum's seed is the file's salt
  *
  * A record is about one job (its generation) or one worker (its id). A record of the same kind about the same thing
  * replaces the earlier one; one about something unknown means nothing. So what is read twice, or copied behind what

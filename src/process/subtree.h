@@ -3,10 +3,11 @@
  * Where workers' leaves go: finds the part of the cgroup tree that chargehand may use, makes itself at home there, and
  * leaves it as it was. In this order:
  *
- *   the unit's own group, where systemd has delegated it (Delegate=yes)
- *   a transient scope asked of systemd, from a session or user slice only: out of a service it would pull chargehand
- * away from its unit (hazards 38) the group that chargehand is in, where no systemd has a say in it: containers with a
- * writable cgroup nowhere
+ *   1. the unit's own group, where systemd has delegated it (Delegate=yes)
+ *   2. a transient scope asked of systemd, from a session or user slice only: out of a service it would pull
+ *      chargehand away from its unit (hazards 38)
+ *   3. the group that chargehand is in, where no systemd has a say in it: containers with a writable cgroup
+ *   4. nowhere
  *
  * In a unit or scope chargehand sits in the child "chargehand", beside the leaves. Elsewhere it makes one directory for
  * itself, and holds a lock on it: one whose lock nobody holds is a leftover.
