@@ -7,13 +7,14 @@
   p.cut(link, how)              "reset", "end": at once
   p.cut(link, how, up=N)        after N more bytes to the server; down=N: to chargehand. In the middle of a line, say
   p.stall(link, seconds)        nothing passes, both ends wait; p.silence("mail", seconds) for all of a chargehand's
-  p.swallow(link, seconds, how) everything is lost in both directions, then the cut
+  p.swallow(link, seconds, how) everything is lost in both directions, then the cut; replies=True: only what the server says
   p.slow(link, seconds, delay)  for so many seconds every chunk arrives that much later
   p.refuse(seconds)             new connections are reset, all doors
   p.killed("mail", since)       that chargehand was killed; p.server_gone(since)  the server was
   p.calm()                      no harm from now on
 
-What was said is in p.words, in order: Word(when, link, owner, verb, jid, …). A job given out is a Gift, with the link and
+What was said is in p.words, in order: Word(when, link, owner, verb, jid, …); what chargehand has said and harm has kept from
+the server is in p.lost, as far as it came here. A job given out is a Gift, with the link and
 whether its reply has reached chargehand's socket as a whole. When a link is cut with a FETCH at the server, the
 connection to the server is kept until it is answered: the server would give the job to the dead connection all the
 same, and so it is known which job that was.
@@ -27,6 +28,7 @@ import threading
 import time
 
 GHOST_SECONDS = 8
+REPORTS = ("ACK", "FAIL", "PUSH", "PUSHB")  # what is written down
 CHUNK = 65536
 
 
@@ -38,6 +40,7 @@ class Word:
         self.jid, self.errtype, self.queues, self.text = jid, errtype, queues, text
         self.answer, self.answered = None, None
         self.lost_with_server = None  # the number of the server's end that it was unanswered at
+        self.lost = None  # why the server has not had it
 
     def __repr__(self):
         return f"<{self.when:.3f} {self.link} {self.verb} {self.jid or ''} {self.errtype or ''} -> {self.answer}>"
@@ -61,11 +64,11 @@ class Link:
         self.up_sent = self.down_sent = 0
         self.up_cut = self.down_cut = None  # (bytes sent at which it is cut, how)
         self.stalled_until = self.slow_until = self.swallow_until = 0
-        self.swallow_how, self.delay = None, 0
-        self.line, self.reply, self.down_seen = b"", b"", 0
+        self.swallow_how, self.passes_up, self.delay = None, False, 0
+        self.line, self.lost_line, self.reply, self.down_seen = b"", b"", b"", 0
         self.asked = []  # Words without an answer; the greeting comes unasked
-        self.greeted = False
-        self.wid = None
+        self.greeted = self.welcome = False  # HI has been said; and +OK to HELLO
+        self.begun, self.wid = time.monotonic(), None
         self.gifts = []
         self.last_reply = None  # a Gift or None: what the last answer was
         self.end, self.ended = None, None  # "cut", "closed" by chargehand, "killed", "server"; when
@@ -102,9 +105,10 @@ def _jid_of(text):
 
 
 class Proxy:
-    def __init__(self, server_port):
-        self.server_port = server_port
+    def __init__(self, server_port, tell=lambda owner, text: None):
+        self.server_port, self.tell = server_port, tell
         self.words, self.gifts, self.all_links = [], [], []
+        self.lost = []  # Words of chargehand's that were lost here
         self.unanswered = []  # Words that the server's end has left without an answer
         self.counts = {}
         self.server_ends = 0
@@ -138,8 +142,9 @@ class Proxy:
             return sorted((l for l in self._open if l.end is None and l.far and owner in (None, l.owner)),
                           key=lambda l: l.number)
 
-    def _did(self, what):
+    def _did(self, what, link=None, detail=""):
         self.counts[what] = self.counts.get(what, 0) + 1
+        self.tell(link.owner if link else "", f"{link or 'links'}: {what} {detail}".rstrip())
 
     def cut(self, link, how, up=None, down=None):
         with self.lock:
@@ -154,7 +159,7 @@ class Proxy:
 
     def stall(self, link, seconds):
         with self.lock:
-            self._did("stalled")
+            self._did("stalled", link, f"for {seconds:.1f} s")
             link.stalled_until = time.monotonic() + seconds
             self._nudge()
 
@@ -165,21 +170,22 @@ class Proxy:
             for link in self.links(owner):
                 self.stall(link, seconds)
 
-    def swallow(self, link, seconds, how):
+    def swallow(self, link, seconds, how, replies=False):
         with self.lock:
-            self._did("half-open")
+            link.passes_up = replies
+            self._did("half-open", link, f"for {seconds:.1f} s, then {how}")
             link.swallow_until, link.swallow_how = time.monotonic() + seconds, how
             self._nudge()
 
     def slow(self, link, seconds, delay):
         with self.lock:
-            self._did("delayed")
+            self._did("delayed", link, f"by {delay:.2f} s, for {seconds:.1f} s")
             link.slow_until, link.delay = time.monotonic() + seconds, delay
             self._nudge()
 
     def refuse(self, seconds):
         with self.lock:
-            self._did("refused for a time")
+            self._did("refused for a time", None, f"{seconds:.1f} s")
             self._refuse_until = time.monotonic() + seconds
 
     def calm(self):
@@ -324,9 +330,10 @@ class Proxy:
             link.ghost_until = link.ended + GHOST_SECONDS
 
     def _cut(self, link, how):
-        self._did("cut" if how == "reset" else "closed")
+        self._did("cut" if how == "reset" else "closed", link)
         self._end(link, "cut")
         self._drop_socket(link, "near", how)
+        self._lose(link, "cut off on its way")
         link.up, link.down = [], []
 
     # --- one link: everything that can be done now
@@ -366,7 +373,9 @@ class Proxy:
             except ConnectionError:
                 data = b""
                 if link.stalled_until:
-                    link.up = []  # TCP would have had them in chargehand's queue, from where RST recalls them
+                    # TCP would have had them in chargehand's queue, from where RST recalls them.
+                    self._lose(link, "recalled")
+                    link.up = []
             if data is None:
                 return
             if data == b"":
@@ -375,7 +384,9 @@ class Proxy:
                 self._drop_socket(link, "near")
                 link.down = []
                 return
-            if not link.swallow_until:
+            if link.swallow_until and not link.passes_up:
+                self._lose(link, "swallowed", data)
+            else:
                 link.up.append((self._later_by(link, now), data))
 
     def _pump_far(self, link, now):
@@ -425,12 +436,13 @@ class Proxy:
             if n is None:
                 return
             if n < 0:
+                self._lose(link, "left when the server had gone")
                 link.up = []
                 return
             link.up_sent += n
             self._hear_chargehand(link, data[:n], now)
             if link.up_cut and link.up_sent >= link.up_cut[0]:
-                self._did("cut in a command")
+                self._did("cut in a command", link)
                 self._cut(link, link.up_cut[1])
                 return
 
@@ -448,7 +460,7 @@ class Proxy:
                 if not gift.delivered and gift.end <= link.down_sent:
                     gift.delivered = True
             if link.down_cut and link.down_sent >= link.down_cut[0]:
-                self._did("cut in a reply")
+                self._did("cut in a reply", link)
                 self._cut(link, link.down_cut[1])
                 return
 
@@ -466,22 +478,38 @@ class Proxy:
 
     # --- what is said
 
+    @staticmethod
+    def _word(link, line, now):
+        verb, _, rest = line.rstrip(b"\r").partition(b" ")
+        verb = verb.decode("latin-1")
+        if verb == "HELLO":
+            try:
+                link.wid = json.loads(rest).get("wid")
+            except ValueError:
+                pass
+        jid, errtype = _jid_of(rest) if verb in REPORTS else (None, None)
+        return Word(now, link, verb, jid, errtype, tuple(rest.decode("latin-1").split()) if verb == "FETCH" else (),
+                    rest.decode("utf-8", "replace") if verb == "FAIL" else "")
+
+    def _lose(self, link, why, data=None):
+        """What chargehand has sent, the data or all that is still here, does not reach the server."""
+        if data is None:
+            data = b"".join(chunk for _, chunk in link.up)
+        now = time.monotonic()
+        *lines, link.lost_line = ((link.lost_line or link.line) + data).split(b"\n")
+        for line in lines + ([link.lost_line] if link.lost_line and why != "swallowed" else []):
+            word = self._word(link, line, now)
+            word.lost = why
+            if word.verb in REPORTS or word.verb == "FETCH":
+                self.lost.append(word)
+
     def _hear_chargehand(self, link, data, now):
         *lines, link.line = (link.line + data).split(b"\n")
         for line in lines:
-            verb, _, rest = line.rstrip(b"\r").partition(b" ")
-            verb = verb.decode("latin-1")
-            if verb == "HELLO":
-                try:
-                    link.wid = json.loads(rest).get("wid")
-                except ValueError:
-                    pass
-            jid, errtype = _jid_of(rest) if verb in ("ACK", "FAIL", "PUSH", "PUSHB") else (None, None)
-            word = Word(now, link, verb, jid, errtype, tuple(rest.decode("latin-1").split()) if verb == "FETCH" else (),
-                        rest.decode("utf-8", "replace") if verb == "FAIL" else "")
-            if verb != "END":
+            word = self._word(link, line, now)
+            if word.verb != "END":
                 link.asked.append(word)
-            if verb in ("ACK", "FAIL", "PUSH", "PUSHB"):
+            if word.verb in REPORTS:
                 self.words.append(word)
 
     def _hear_server(self, link, data, now):
@@ -506,6 +534,7 @@ class Proxy:
                 continue  # "-ERR" said unasked, before the server closes
             word = link.asked.pop(0)
             word.answer, word.answered = head.decode("latin-1"), now
+            link.welcome = link.welcome or (word.verb == "HELLO" and word.answer == "+OK")
             link.last_reply = None
             if word.verb == "FETCH" and body:
                 gift = Gift(now, link, _jid_of(body)[0], link.down_seen)

@@ -10,7 +10,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -53,8 +52,8 @@ class Job:
 
 
 class Keeper:
-    def __init__(self, library, directory, proxy):
-        self.name, self.proxy = library, proxy
+    def __init__(self, library, directory, proxy, tell):
+        self.name, self.proxy, self.tell = library, proxy, tell
         self.directory = os.path.join(directory, library)
         self.state = os.path.join(self.directory, "state")
         self.worker_log = os.path.join(self.directory, "jobs")
@@ -88,6 +87,7 @@ class Keeper:
                  "--stop-grace", "3s", "--state-dir", self.state, "--log-level", "debug", "--", *command],
                 env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, cwd=self.directory,
                 start_new_session=True)
+        self.tell(self.name, f"chargehand {self.generation} started (pid {self.pid})")
 
     @property
     def pid(self):
@@ -192,25 +192,25 @@ def real_job(rng):
 
 
 class Storm:
-    def __init__(self, jobs, seed, kind, libraries, faults=KINDS, gap=12, directory=None, say=lambda text: None):
+    def __init__(self, jobs, seed, kind, libraries, record, faults=KINDS, gap=12, say=lambda text: None):
         self.seed, self.n_jobs, self.gap, self.say = seed, jobs, gap, say
-        self.directory = directory or tempfile.mkdtemp(prefix="chaos.")
+        self.record, self.directory = record, record.directory
         self.kinds = {k: KINDS[k] for k in faults}
-        self.counts, self.actions = {}, []
+        self.counts = {}
         self.signals = {}  # pid: signals sent to it
         self.deaths = {}  # pid: when it was sent SIGKILL
         self.server_ends = {}  # number: (when, by KILL, the words without an answer)
         self.server = servers.make(kind)
-        self.proxy = Proxy(self.server.port)
-        self.keepers = {name: Keeper(name, self.directory, self.proxy) for name in libraries}
+        self.proxy = Proxy(self.server.port, record.tell)
+        self.keepers = {name: Keeper(name, self.directory, self.proxy, record.tell) for name in libraries}
         self.jobs = self._make_jobs()
         self.fault_rng = random.Random(f"{seed}/faults")
         self.wave_rng = random.Random(f"{seed}/waves")
         self.server_back, self.restarts = None, {}
         self.asleep, self.unheard, self.paused = None, {}, {}
         self.at_rest = {}  # name: (descriptors before the storm, after it, KiB at most)
-        self.begun, self.ended = time.monotonic(), None
-        self.begun_wall = time.time()
+        self.begun, self.ended = record.begun, None
+        self.begun_wall = time.time() - (time.monotonic() - self.begun)
 
     def _make_jobs(self):
         rng, jobs = random.Random(f"{self.seed}/jobs"), {}
@@ -225,10 +225,10 @@ class Storm:
 
     # --- what goes wrong
 
-    def did(self, what, detail=""):
+    def did(self, what, owner="", detail=""):
         self.counts[what] = self.counts.get(what, 0) + 1
-        self.actions.append((time.monotonic(), what, detail))
-        self.say(f"{time.monotonic() - self.begun:7.2f} {what} {detail}")
+        when = self.record.tell(owner, f"{what} {detail}".rstrip())
+        self.say(f"{when:7.2f} {what} {owner} {detail}")
 
     def _fault(self):
         rng = self.fault_rng
@@ -258,7 +258,7 @@ class Storm:
             if keeper.name == "rust" and number == signal.SIGSEGV:
                 number = signal.SIGKILL  # its run-time swallows one that was only sent
             if self._signal(pid, number):
-                self.did(f"worker killed ({signal.Signals(number).name})", f"{keeper.name} {pid}")
+                self.did(f"worker killed ({signal.Signals(number).name})", keeper.name, pid)
 
     def _child(self, keeper, pick, a, b):
         """Some process below a worker."""
@@ -270,7 +270,7 @@ class Storm:
             except OSError:
                 pass
         if found and self._signal(pid := found[int(pick * len(found))], signal.SIGKILL):
-            self.did("child of a worker killed", f"{keeper.name} {pid}")
+            self.did("child of a worker killed", keeper.name, pid)
 
     def _chargehand(self, keeper, pick, a, b):
         if self._alive(keeper) and keeper.name not in self.restarts:
@@ -291,7 +291,7 @@ class Storm:
                 word.when < now - 0.05 for link in self.proxy.links(keeper.name) for word in link.fetching()):
             self.asleep = None
             if self._signal(pid := pids[int(pick * len(pids))], signal.SIGKILL):
-                self.did("worker killed in a FETCH", f"{keeper.name} {pid}")
+                self.did("worker killed in a FETCH", keeper.name, pid)
                 self._push(keeper, waiting[keeper.name], 2 * INSTANCES[keeper.name])
 
     def _unheard(self, keeper, pick, a, b):
@@ -318,7 +318,8 @@ class Storm:
         (self.server.kill if kill else self.server.stop)()
         number, words = self.proxy.server_gone(since)
         self.server_ends[number] = (time.monotonic(), kill, words)
-        self.did("server killed" if kill else "server stopped", f"{sum(w.verb == 'FETCH' for w in words)} FETCHes open")
+        self.did("server killed" if kill else "server stopped", "",
+                 f"{sum(w.verb == 'FETCH' for w in words)} FETCHes open")
         self.server_back = time.monotonic() + (3 + 5 * b if a > 0.85 else b)
 
     def _server_kill(self, keeper, pick, a, b):
@@ -374,10 +375,12 @@ class Storm:
         if self.server_back is not None and now >= self.server_back:
             self.server.start()
             self.server_back = None
+            self.record.tell("", "server is back")
         for name, (due, process) in list(self.paused.items()):
             if now >= due:
                 del self.paused[name]
                 process.send_signal(signal.SIGCONT)  # nothing, if it has been killed meanwhile
+                self.record.tell(name, "chargehand goes on")
         for name, (due, *more) in list(self.unheard.items()):
             if now >= due:
                 del self.unheard[name]

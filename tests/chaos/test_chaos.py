@@ -4,7 +4,6 @@
 one of these again."""
 import os
 import sys
-import tempfile
 import unittest
 
 sys.dont_write_bytecode = True
@@ -24,7 +23,8 @@ class Storms(unittest.TestCase):
         kind = kind or ("dev" if servers.available()["real"] else "real")
         print(f"again: tests/chaos/run --jobs {jobs} --seed {seed} --server {kind} --gap {gap} --workers "
               f"{','.join(libraries)} --faults {','.join(faults)}")
-        problems, report = of_storm(jobs, seed, kind, libraries, faults, gap, tempfile.mkdtemp(prefix="chaos."), print)
+        problems, report = of_storm(jobs, seed, kind, libraries, faults, gap, say=print,
+                                    keep=os.path.join(os.environ["TOP_BUILDDIR"], "tests", f"chaos-{seed}.kept"))
         print("\n".join(report))
         self.assertEqual(problems, [], "\n".join(problems))
 

@@ -12,17 +12,17 @@ a record of it and no other:
             another's run); chargehand says so of the job, and leaves it to the end of its lease
   unread    chargehand was killed before it had read an ACK whose answer nobody saw (the journal does not have it)
 """
-import bisect
 import calendar
 import collections
 import glob
-import json
 import os
 import re
+import shutil
 import time
 
 import storm
 from chargehand import binary
+from record import Record, story
 
 OURS = {"WorkerOutOfMemory", "HostOutOfMemory", "WorkerSignaled", "WorkerExited", "WorkerHung", "WorkerStopped",
         "JobStranded", "SupervisorDied"}
@@ -43,6 +43,7 @@ class Verdict:
         self.by_itself = collections.Counter()
         self.runs = collections.defaultdict(list)  # jid: [Run], in order
         self.words = collections.defaultdict(list)
+        self.lost = collections.defaultdict(list)
         self.gifts = collections.defaultdict(list)
         self.where = collections.defaultdict(list)  # jid: [(place, job)]
         self.ends = collections.defaultdict(set)  # pid: what it did to itself
@@ -52,7 +53,7 @@ class Verdict:
         self.tokens = self._server_tokens()
 
     def problem(self, text, jid=None):
-        self.problems.append(text + ("\n" + self.story(jid) if jid else ""))
+        self.problems.append(text + ("\n" + story(self, jid) if jid else ""))
 
     # --- the witnesses
 
@@ -79,6 +80,8 @@ class Verdict:
             runs.sort(key=lambda r: r.when)
         for word in s.proxy.words:
             self.words[word.jid].append(word)
+        for word in s.proxy.lost:
+            self.lost[word.jid].append(word)
         for gift in s.proxy.gifts:
             self.gifts[gift.jid].append(gift)
         for job in s.server.working():
@@ -98,28 +101,6 @@ class Verdict:
                 if kill and word.verb == "FETCH":
                     tokens[number, word.queues[0]] += 1
         return tokens
-
-    def story(self, jid):
-        """All that is known of one job, in order."""
-        job = self.storm.jobs[jid]
-        lines = [(job.pushed or 0, f"pushed: {job.jobtype} {str(job.args)[:80]} retry {job.retry}")]
-        lines += [(r.when, f"worker {r.pid}: {r.word} {r.more}") for r in self.runs[jid]]
-        lines += [(w.when, f"{w.link} {w.verb} {w.errtype or ''} {w.text[:160]} -> {w.answer}") for w in self.words[jid]]
-        lines += [(g.when, f"{g.link} given{'' if g.delivered else ', not delivered'}; that link's end: {g.link.end} "
-                   f"{g.link.ended or 0:.3f}") for g in self.gifts[jid]]
-        for keeper in self.storm.keepers.values():
-            for generation, (how, when, journal, _) in keeper.endings.items():
-                if keeper.name == job.keeper:
-                    told = f", journal: {journal[jid]}" if jid in journal else ""
-                    if how == "killed" or told:
-                        lines.append((when, f"chargehand {keeper.name}.{generation} {how}{told}"))
-        lines += [(when, f"server {'killed' if kill else 'stopped'}") for when, kill, _ in self.storm.server_ends.values()]
-        lines.sort()
-        first = bisect.bisect([t for t, _ in lines], (job.pushed or 0) - 0.001)
-        told = [f"    {t - self.storm.begun:9.3f} {text}" for t, text in lines[first:]]
-        told += [f"    now: {place} {json.dumps(found.get('failure'))[:400]} {found.get('reserved_at', '')}"
-                 for place, found in self.where[jid]]
-        return "\n".join(told)
 
     # --- a job
 
@@ -381,15 +362,29 @@ def is_sanitized():
         return b"__asan_init" in f.read()
 
 
-def of_storm(jobs, seed, kind, libraries, faults, gap, directory, say=lambda text: None):
-    """A storm from its beginning to its end: the problems, and the report, as lines."""
-    s = storm.Storm(jobs, seed, kind, libraries, faults, gap, directory, say)
+def of_storm(jobs, seed, kind, libraries, faults, gap, directory=None, keep=None, say=lambda text: None):
+    """A storm from its beginning to its end: the problems, and the report, as lines. All that is known of it goes into the
+    directory; without one, into a new one that is left, moved to `keep` if given, if there are problems."""
+    record = Record(directory)
+    s, problems, report = None, ["the storm has not come to its end"], []
     try:
-        s.blow()
-        s.clear_up()
-        v = Verdict(s)
-        return v.judge(), v.report()
-    except storm.Trouble as e:
-        return [str(e)], [f"harm until then: {s.counts} {s.proxy.counts}"]
+        s = storm.Storm(jobs, seed, kind, libraries, record, faults, gap, say)
+        try:
+            s.blow()
+            s.clear_up()
+            v = Verdict(s)
+            problems, report = v.judge(), v.report()
+        except storm.Trouble as e:
+            problems, report = [str(e)], [f"harm until then: {s.counts} {s.proxy.counts}"]
+        return problems, report
     finally:
-        s.close()
+        if s is not None:
+            record.take(s)
+            s.close()
+        record.write("verdict", report + problems)
+        kept = record.close(problems)
+        if kept and keep and not directory:
+            shutil.rmtree(keep, ignore_errors=True)
+            kept = shutil.move(kept, keep)
+        if kept:
+            report.append(f"all that is known of it: {kept}")

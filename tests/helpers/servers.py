@@ -240,7 +240,7 @@ class Server:
                                    f"{self.log_text()[-2000:]}")
             return self.admin(lambda c: c.info())
 
-        wait_until(up, 20, f"the {self.kind} server answers")
+        wait_until(up, 60, f"the {self.kind} server answers")
 
     def _reset_admin(self):
         if self._admin is not None:
