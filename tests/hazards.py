@@ -18,10 +18,13 @@ TOP = os.environ.get("TOP_SRCDIR") or os.path.join(os.path.dirname(os.path.abspa
 # number: (rule, where, {file of tests/: tests})
 HAZARDS = {
     1: ("a FAIL is repeated until ten seconds after it was first sent: later it may hit somebody else's run",
-        "ledger/ledger.c hold_fail_until_usec(), report/report.c",
+        "ledger/ledger.c hold_fail_until_usec(), report/report.c; link/link.c link_look(), so that it is repeated",
         {"integration/test_deadline.py": "of_the_dead a_workers_own within_ten_seconds_it_is what_was_refused_was_never_sent",
          "integration/test_survival.py": "a_fail_is_not_repeated_after_10_seconds",
-         "unit/test-reporter-rules.c": "a_fail_is_repeated_for_ten_seconds_from_its_first_sending"}),
+         "integration/test_silence.py": "the_reporters_link only_its_answers what_comes_to_be_said_meanwhile_is_not_said_there "
+                                        "a_workers_own_fail for_longer_than_a_link_is_waited_for",
+         "unit/test-reporter-rules.c": "a_fail_is_repeated_for_ten_seconds_from_its_first_sending "
+                                       "a_silent_link_is_given_up_while_a_fail_can_be_repeated a_silent_link_gets_no_more"}),
     2: ("a report is in the journal when it is read: replay sends it as what it was", "gateway/intake.c, supervise/estate.c",
         {"integration/test_survival.py": "an_ack_is_sent_by_the_next a_workers_fail_is_sent_by_the_next"}),
     3: ("a report without an answer is confirmed here in time; for each hold the first one counts; in order",

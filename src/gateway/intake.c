@@ -11,8 +11,10 @@
 
 #define OK_REPLY "+OK\r\n"
 
-/* Sends the command as it came. NULL: the session is over for want of memory. */
-static struct request *intake_send(struct session *s, enum request_kind kind, const struct command *c, usec_t now)
+/* Sends the command as it came. NULL: the session is over for want of memory. hold: a report's, which the reporter can
+ * bring should this link be silent. */
+static struct request *intake_send(struct session *s, enum request_kind kind, const struct command *c,
+				   struct hold *hold, usec_t now)
 {
 	struct request *r = request_new(s, kind);
 
@@ -22,6 +24,7 @@ static struct request *intake_send(struct session *s, enum request_kind kind, co
 		return NULL;
 	}
 	r->base.patient = kind == REQUEST_FETCH;
+	r->base.hasty = hold || kind == REQUEST_BEAT;
 	link_send(s->link, &r->base, now, c->line, c->line_bytes);
 	if (kind != REQUEST_FETCH && kind != REQUEST_PASS)
 		listener_arm(s->listener, now + ANSWER_LATE_USEC);
@@ -42,7 +45,7 @@ static bool intake_pass(struct session *s, enum request_kind kind, const struct 
 {
 	if (!intake_has_link(s, LINK_WAIT_USEC))
 		return false;
-	(void)intake_send(s, kind, c, clock_now_usec());
+	(void)intake_send(s, kind, c, NULL, clock_now_usec());
 	return true;
 }
 
@@ -69,7 +72,7 @@ static bool intake_fetch(struct session *s, const struct command *c)
 	}
 	if (!intake_has_link(s, LINK_WAIT_FETCH_USEC))
 		return false;
-	r = intake_send(s, REQUEST_FETCH, c, now);
+	r = intake_send(s, REQUEST_FETCH, c, NULL, now);
 	if (r) {
 		r->pid = s->identity->hello.pid;
 		r->in_fetches = true;
@@ -173,7 +176,7 @@ static bool intake_report_on_link(struct session *s, const struct command *c, st
 			ledger_mark_sent(h, now);
 		ledger_barrier(s->listener->gateway->ledger);
 	}
-	r = intake_send(s, c->verb == VERB_ACK ? REQUEST_ACK : REQUEST_FAIL, c, now);
+	r = intake_send(s, c->verb == VERB_ACK ? REQUEST_ACK : REQUEST_FAIL, c, h, now);
 	if (r && h) {
 		r->hold = hold_ref(h);
 		r->line = TAKE_PTR(copy);

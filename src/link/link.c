@@ -32,6 +32,7 @@ struct link {
 	uint8_t attempts; /* dials since the last answer of a server */
 	bool streaming;   /* parts of the present reply have been passed on */
 	bool active;      /* something moved since the command timer was armed */
+	uint8_t n_quiet;  /* so often in a row it has fired and nothing had moved */
 	bool doubtful;    /* the partial reply is a whole error that may be the server's last word */
 	bool *gone;       /* set when the link is closed or freed inside a callback */
 
@@ -413,6 +414,38 @@ static void link_start_dial(struct link *l)
 	}
 }
 
+/* How long the oldest request may go without an answer while nothing moves. */
+static usec_t link_limit_usec(const struct link *l)
+{
+	const struct link_request *r;
+
+	if (STAILQ_FIRST(&l->requests)->patient)
+		return USEC_NEVER;
+	STAILQ_FOREACH (r, &l->requests, next)
+		if (!r->hasty)
+			return LINK_COMMAND_USEC;
+	return LINK_HASTY_USEC;
+}
+
+/* Is there still something to wait for, and sense in it? A link that only a FETCH is under way on needs no looks. */
+static void link_look(struct link *l)
+{
+	const struct link_request *first = STAILQ_FIRST(&l->requests);
+	usec_t limit;
+
+	l->n_quiet = l->active ? 0 : (uint8_t)MIN(l->n_quiet + 1, UINT8_MAX);
+	l->active = false;
+	if (!first || (first->patient && !STAILQ_NEXT(first, next))) {
+		link_drop_timer(l);
+		return;
+	}
+	limit = link_limit_usec(l);
+	if (l->n_quiet * LINK_LOOK_USEC >= limit && clock_now_usec() >= usec_add(first->sent_usec, limit))
+		link_lose(l, "no answer to a command");
+	else
+		link_set_timer(l, LINK_LOOK_USEC);
+}
+
 static void link_on_timer(_unused_ evutil_socket_t fd, _unused_ short events, void *userdata)
 {
 	struct link *l = userdata;
@@ -422,24 +455,14 @@ static void link_on_timer(_unused_ evutil_socket_t fd, _unused_ short events, vo
 		link_drop_timer(l);
 		link_start_dial(l);
 		return;
-	case LINK_READY: {
-		const struct link_request *first;
-
+	case LINK_READY:
 		if (l->doubtful) {
 			if (!link_believe(l))
 				return;
 			l->active = true;
 		}
-		first = STAILQ_FIRST(&l->requests);
-		if (!first)
-			link_drop_timer(l);
-		else if (first->patient || l->active) {
-			l->active = false;
-			link_set_timer(l, LINK_COMMAND_USEC);
-		} else
-			link_lose(l, "no answer to a command");
+		link_look(l);
 		return;
-	}
 	default:
 		link_lose(l, "no answer to the handshake");
 	}
@@ -512,14 +535,19 @@ void link_send(struct link *l, struct link_request *request, usec_t now, const c
 {
 	request->sent_usec = now;
 	STAILQ_INSERT_TAIL(&l->requests, request, next);
-	if (!l->timer && !request->patient)
-		link_set_timer(l, LINK_COMMAND_USEC);
+	if (!l->timer && !request->patient) {
+		l->active = false;
+		l->n_quiet = 0;
+		link_set_timer(l, LINK_LOOK_USEC);
+	}
 	link_send_more(l, p, bytes);
 }
 
 void link_send_more(struct link *l, const char *p, size_t bytes)
 {
-	l->active = true;
+	/* What is sent after it is no answer to a hasty one. */
+	if (STAILQ_EMPTY(&l->requests) || !STAILQ_FIRST(&l->requests)->hasty)
+		l->active = true;
 	if (stream_write(&l->stream, p, bytes) < 0)
 		event_active(&l->stream.read_event, EV_READ, 0);
 }

@@ -37,6 +37,13 @@
 /* A command that is not a FETCH and has had no answer for so long: the link is given up. Jobs of 300 MB take 6 s. */
 #define LINK_COMMAND_USEC (60 * USEC_PER_SEC)
 
+/* The same where nothing but hasty requests wait for answers: six seconds in which nothing has come, and up to one more
+ * until that is noticed. Longer than the five after which the server itself gives a command up and says so, for that
+ * answer counts (hazards 5); so short that of the ten seconds of a FAIL three are left to dial another link and say it
+ * there (hazards 1). */
+#define LINK_HASTY_USEC (6 * USEC_PER_SEC)
+#define LINK_LOOK_USEC USEC_PER_SEC
+
 enum link_state {
 	LINK_IDLE,
 	LINK_WAITING,
@@ -55,11 +62,12 @@ const char *link_state_to_string(enum link_state state);
 
 struct link;
 
-/* Embedded in the owner's own request. `patient` requests (FETCH) have no time limit (hazards 8). */
+/* Embedded in the owner's own request. `patient` requests (FETCH) have no time limit (hazards 8); `hasty` ones do no
+ * harm when they are sent again on another link, and should not wait long for a silent one. */
 struct link_request {
 	STAILQ_ENTRY(link_request) next;
 	usec_t sent_usec;
-	bool patient;
+	bool patient, hasty;
 };
 
 struct link_reply {

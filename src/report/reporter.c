@@ -31,11 +31,19 @@
 #define RECALL_AFTER_USEC (4 * USEC_PER_SEC)
 static_assert(RECALL_AFTER_USEC < LEDGER_FAIL_MARGIN_USEC, "a FAIL is recalled before its lease can end");
 
+/* A link whose oldest report has had no answer for so long gets no more: what it swallows has begun its ten seconds,
+ * and what waits here has the whole of its lease. Answers come within milliseconds, of a busy server within a second.
+ */
+#define SILENCE_USEC USEC_PER_SEC
+
 /* With so much in hand no more is asked for: while the server is away, memory must not grow with what workers say. */
 #define ROOM_BYTES ((size_t)16 << 20)
 
 /* An ACK that met a storage error is repeated so often. */
 #define REST_USEC USEC_PER_SEC
+
+/* How the link, too, says that the server took a connection, and was silent. */
+#define NO_ANSWER "no answer"
 
 struct reporter {
 	struct link *link;
@@ -56,6 +64,7 @@ struct reporter {
 
 	usec_t lost_usec; /* 0 while the server is there */
 	bool ever_ready, password_told;
+	bool silent; /* how it was lost the last time */
 };
 
 /* p is in no list any more. */
@@ -184,6 +193,8 @@ static void reporter_send_one(struct reporter *r, struct report *p, usec_t now, 
 	if (p->kind != REPORT_WORKER_ACK)
 		ledger_mark_sent(p->hold, now);
 
+	/* Of a return that was carried out and is repeated there are two: better to wait for its answer. */
+	p->part.request.hasty = p->kind != REPORT_RETURN;
 	if (p->kind != REPORT_RETURN || !p->ack_answered)
 		link_send(r->link, &p->part.request, now, NULL, 0);
 	if (p->kind == REPORT_RETURN)
@@ -198,6 +209,14 @@ static void reporter_send_one(struct reporter *r, struct report *p, usec_t now, 
 	reporter_set_flying(r, p, now);
 }
 
+/* Behind a return it goes on: its link is not given up so soon, see reporter_send_one(). */
+static bool reporter_link_is_silent(const struct reporter *r, usec_t now)
+{
+	const struct link_request *first = link_first_request(r->link);
+
+	return first && first->hasty && now > usec_add(first->sent_usec, SILENCE_USEC);
+}
+
 static void reporter_send_waiting(struct reporter *r)
 {
 	bool several = TAILQ_FIRST(&r->waiting) && TAILQ_NEXT(TAILQ_FIRST(&r->waiting), next);
@@ -208,6 +227,8 @@ static void reporter_send_waiting(struct reporter *r)
 	       !link_is_full(r->link)) {
 		usec_t now = clock_now_usec();
 
+		if (reporter_link_is_silent(r, now))
+			break;
 		TAILQ_REMOVE(&r->waiting, p, next);
 		if (report_is_late(p, now))
 			TAILQ_INSERT_TAIL(&r->late, p, next);
@@ -279,6 +300,7 @@ static void reporter_log_loss(struct reporter *r, const char *why)
 			      r->address, r->ever_ready ? "is lost" : "cannot be reached", why, r->n_reports);
 	}
 	r->password_told = r->password_told || password;
+	r->silent = strncmp(why, NO_ANSWER, STRLEN(NO_ANSWER)) == 0;
 	if (r->lost_usec == 0)
 		r->lost_usec = clock_now_usec();
 }
@@ -316,7 +338,7 @@ static void reporter_on_recall(_unused_ evutil_socket_t fd, _unused_ short what,
 	}
 	link_close(r->link, true);
 	reporter_take_back(r);
-	reporter_log_loss(r, "no answer to a FAIL in time");
+	reporter_log_loss(r, NO_ANSWER " to a FAIL in time");
 	reporter_finish_late(r);
 	link_dial(r->link);
 }
@@ -330,7 +352,7 @@ static void reporter_on_ready(struct link *l)
 			   (double)usec_sub(clock_now_usec(), r->lost_usec) / (double)USEC_PER_SEC);
 	r->lost_usec = 0;
 	r->ever_ready = true;
-	r->password_told = false;
+	r->password_told = r->silent = false;
 
 	reporter_sort_out_late(r, clock_now_usec());
 	reporter_send_waiting(r);
@@ -357,8 +379,6 @@ static void reporter_on_verdict(struct reporter *r, struct report *p, enum verdi
 	} else {
 		reporter_finish(r, p, outcomes[v], text);
 	}
-	if (!TAILQ_EMPTY(&r->waiting))
-		event_active(&r->turn_event, EV_TIMEOUT, 0);
 }
 
 static void reporter_on_reply(struct link *l, struct link_request *request, const struct link_reply *reply)
@@ -382,6 +402,9 @@ static void reporter_on_reply(struct link *l, struct link_request *request, cons
 		reporter_on_verdict(r, p, verdict_of_ack(reply->resp, text), text);
 	else
 		reporter_on_verdict(r, p, verdict_of_fail(reply->resp, text), text);
+	/* There is room for more, or the link is not silent any more. */
+	if (!TAILQ_EMPTY(&r->waiting))
+		event_active(&r->turn_event, EV_TIMEOUT, 0);
 }
 
 static void reporter_on_drained(struct link *l)
@@ -448,6 +471,7 @@ bool reporter_beat(struct reporter *r, const char *wid)
 	if (!part)
 		return false;
 	part->kind = PART_BEAT;
+	part->request.hasty = true;
 	link_send(r->link, &part->request, clock_now_usec(), line, n);
 	return true;
 }
@@ -465,6 +489,11 @@ size_t reporter_n_waiting(const struct reporter *r)
 bool reporter_is_ready(const struct reporter *r)
 {
 	return link_is_ready(r->link);
+}
+
+bool reporter_is_silent(const struct reporter *r)
+{
+	return r->silent;
 }
 
 /* No wid: to the server it is a producer, which needs no heartbeat. */

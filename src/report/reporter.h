@@ -9,7 +9,10 @@
  *   2. An ACK is repeated for as long as it takes. ACK and PUSHB of a stray are begun in the time of rule 1, for the
  *      ACK would end the next run's reservation; then repeated as a pair until the ACK is answered, then PUSHB alone:
  *      so that at worst a job runs twice, and none is lost.
- *   3. A link with an unanswered FAIL is closed with RST before anything is sent again.
+ *   3. A link with an unanswered FAIL is closed with RST before anything is sent again. One that brings no answer to a
+ *      report is given up after LINK_HASTY_USEC, so that a FAIL can be repeated within its ten seconds; nothing new is
+ *      said into one that has been silent for a second, so that what was not said yet keeps the time of its lease. Not
+ *      so behind a return, which is not repeated in a hurry.
  *   4. Nothing is said of a job while a newer hold of it is known (hazards 6); of a return only the PUSHB is left.
  *   5. A hold leaves the ledger when the server has answered.
  */
@@ -61,6 +64,9 @@ bool reporter_beat(struct reporter *r, const char *wid);
 /* Reports without an answer so far. */
 size_t reporter_n_waiting(const struct reporter *r);
 bool reporter_is_ready(const struct reporter *r);
+
+/* Not ready, though the server can be connected to: it did not answer in time, or does not greet. */
+bool reporter_is_silent(const struct reporter *r);
 
 /* False: so much is waiting that what can wait elsewhere should. All is taken nevertheless. */
 bool reporter_has_room(const struct reporter *r);

@@ -92,8 +92,10 @@ static void supervisor_on_patience(_unused_ evutil_socket_t fd, _unused_ short e
 {
 	struct supervisor *s = userdata;
 
+	bool there = reporter_is_ready(s->shop.reporter) || reporter_is_silent(s->shop.reporter);
+
 	/* A link without an answer is given up by its own rules; so there are not many rounds to wait. */
-	if (reporter_is_ready(s->shop.reporter) && ++s->n_patience < PATIENCE_ROUNDS)
+	if (there && ++s->n_patience < PATIENCE_ROUNDS)
 		supervisor_arm(s->patience, PATIENCE_USEC, &s->patience_armed);
 	else
 		supervisor_give_up(s);

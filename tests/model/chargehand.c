@@ -164,6 +164,7 @@ static void next_send(struct search *s, const struct state *from, unsigned i)
 		r->knows_sent = 1;
 		r->j_sent = keeps(s, RULE_SENT_JOURNALED);
 	}
+	r->repeated |= is_fail(kind) && r->age != UNSENT;
 	if (is_fail(kind) && r->age == UNSENT)
 		r->age = FRESH;
 	if (kind == RETURN)
@@ -195,7 +196,7 @@ static void next_answer(struct search *s, const struct state *from, size_t n)
 	enum kind kind = m->kind;
 	enum stage stage;
 
-	if (kind == NO_KIND || m->orphan)
+	if (kind == NO_KIND || m->orphan || m->silent)
 		return;
 	if (kind == RETURN && m->stage >= HALF && !r->ack_answered && keeps(s, RULE_ACK_BEFORE_PUSHB)) {
 		r->ack_answered = r->j_ack_answered = 1;
@@ -219,6 +220,26 @@ static void next_answer(struct search *s, const struct state *from, size_t n)
 	}
 }
 
+/* What had reached the server is still carried out. */
+static void next_give_up(struct search *s, const struct state *from)
+{
+	for (size_t n = 0; keeps(s, RULE_SILENCE) && n < MESSAGES; n++) {
+		struct state st = *from;
+		struct message *m = &st.message[n];
+
+		if (m->kind == NO_KIND || !m->silent || m->orphan)
+			continue;
+		message_lose(s, &st, m);
+		if (m->stage == GOING) {
+			m->orphan = 1;
+			emit(s, &st, "chargehand gives the silent link up; the %s of run %d lies at the server",
+			     kind_names[m->kind], m->run + 1);
+		}
+		m->kind = NO_KIND;
+		emit(s, &st, "chargehand gives up the silent link of run %d", m->run + 1);
+	}
+}
+
 static void next_recall(struct search *s, const struct state *from)
 {
 	for (size_t n = 0; n < MESSAGES; n++) {
@@ -232,6 +253,7 @@ static void next_recall(struct search *s, const struct state *from)
 		if (!keeps(s, m->by == BY_REPORTER ? RULE_RECALL : RULE_SESSION_LIMIT))
 			continue;
 		message_lose(s, &st, &st.message[n]);
+		st.run[m->run].wasted |= m->silent && !m->orphan && !r->repeated;
 		st.message[n].kind = NO_KIND;
 		emit(s, &st, "%s the %s of run %d%s",
 		     m->by == BY_REPORTER && is_fail(m->kind) && !m->orphan ? "chargehand recalls"
@@ -288,5 +310,6 @@ void chargehand_next(struct search *s, const struct state *from)
 	}
 	for (size_t n = 0; n < MESSAGES; n++)
 		next_answer(s, from, n);
+	next_give_up(s, from);
 	next_recall(s, from);
 }

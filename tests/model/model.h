@@ -3,7 +3,8 @@
  * A model of a hold's life, small enough to be searched in every order of events: one job; workers A and B of one
  * chargehand, and a stranger who fetches from the same queue past chargehand; the server with its queue, its retries,
  * the reservations that it has stored and the one that it has in memory, and its reaper; links that lose what is on
- * them, in either direction; a chargehand that dies anywhere and starts again with its journal; a server that restarts.
+ * them, in either direction, or fall silent; a chargehand that dies anywhere and starts again with its journal; a
+ * server that restarts.
  *
  * What corresponds to what:
  *   server.c    the server as it was found to behave: FAIL takes the reservation in memory first and the stored one
@@ -13,12 +14,14 @@
  *     read a line          src/gateway/intake.c (intake_report and what it calls)
  *     certify, return      src/supervise/undertaker.c; that it is drained before: src/supervise/worker.c
  *     send, recall         src/report/reporter.c, src/ledger/ledger.c (hold_fail_until_usec)
+ *     give up              src/link/link.c (link_look)
  *     read an answer       src/gateway/answer.c (answer_report), src/report/reporter.c (reporter_on_verdict)
  *     start                src/supervise/estate.c, src/ledger/keep.c (keep_restore)
  *   world.c     workers, links, time, and what goes wrong; time is no clock but what can come before what
  *
  * Taken for granted: the server carries out what has reached it before its margin or the 15 s of a retry are over; the
  * kernel gives up what the network does not take within 4 s (src/link/dial.h), for a chargehand that has died as well;
+ * what lies at the server when its link is given up is carried out, if at all, before those 15 s are over;
  * what that one had sent of a return has arrived, or never will, when the next one sends it again. A return that met
  * with a lost link may have been carried out: it is repeated all the same, and there are two of the job then. From
  * there on only its vanishing counts.
@@ -38,12 +41,14 @@
 /* The rules that can be taken out. */
 enum rule {
 	RULE_NONE,
-	RULE_DRAIN,                 /* design.md 5: what the dead had written is read before anything is FAILed */
-	RULE_MARGIN,                /* P3: chargehand sends no FAIL close to the end of the lease */
-	RULE_LOWER_BOUND,           /* the lease counts from FETCH sent, not from the reply */
-	RULE_RECALL,                /* hazards 16: a FAIL without an answer is recalled at its limit */
-	RULE_RESET,                 /* hazards 16: a link with a FAIL is reset before anything is sent again */
-	RULE_REPEAT_LIMIT,          /* hazards 1: a FAIL is not repeated 10 s after it was first sent */
+	RULE_DRAIN,        /* design.md 5: what the dead had written is read before anything is FAILed */
+	RULE_MARGIN,       /* P3: chargehand sends no FAIL close to the end of the lease */
+	RULE_LOWER_BOUND,  /* the lease counts from FETCH sent, not from the reply */
+	RULE_RECALL,       /* hazards 16: a FAIL without an answer is recalled at its limit */
+	RULE_RESET,        /* hazards 16: a link with a FAIL is reset before anything is sent again */
+	RULE_REPEAT_LIMIT, /* hazards 1: a FAIL is not repeated 10 s after it was first sent */
+	RULE_SILENCE, /* hazards 1: a link that brings no answer to a report is given up before that, and it is repeated
+		       */
 	RULE_SENT_JOURNALED,        /* hazards 1: nor by the next chargehand */
 	RULE_LATE_FAIL_IS_ANSWERED, /* P3: from the margin on a worker's own FAIL does not reach the server */
 	RULE_SESSION_LIMIT,         /* hazards 16: what a session's link cannot bring soon the kernel gives up */
@@ -108,6 +113,7 @@ struct run {
 	uint8_t ack_answered;                           /* of the return */
 	uint8_t j_hold, j_kind, j_sent, j_ack_answered; /* the same in the journal */
 	uint8_t age, returning;                         /* of its FAIL, and that a return was sent: in truth */
+	uint8_t repeated, wasted; /* a FAIL was sent again; all its time was spent on one silent link */
 };
 
 /* A command on a link, or its answer. */
@@ -119,13 +125,15 @@ struct message {
 	uint8_t sent_late; /* when less than the margin was left */
 	uint8_t orphan;    /* nobody waits for the answer */
 	uint8_t stuck;     /* a closed link goes on sending it, who knows for how long */
+	uint8_t silent;    /* its link takes it and brings nothing, neither to the server nor from it */
 	uint8_t blind;     /* no newer hold was known when it was sent */
 	uint8_t again;     /* a return, not for the first time */
 };
 
 struct faults {
 	uint8_t cuts, kills, deaths, restarts,
-		errors; /* of links, workers, chargehand; of the server; of its storage */
+		errors;   /* of links, workers, chargehand; of the server; of its storage */
+	uint8_t silences; /* of links */
 };
 
 struct state {

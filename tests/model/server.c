@@ -113,7 +113,7 @@ static void next_commands(struct search *s, const struct state *from)
 	for (size_t i = 0; i < MESSAGES; i++) {
 		const struct message *m = &from->message[i];
 
-		if (m->kind == NO_KIND)
+		if (m->kind == NO_KIND || (m->silent && !m->orphan))
 			continue;
 		if (m->stage == GOING)
 			execute(s, from, i, false);

@@ -4,7 +4,7 @@
  * comes to it is shown. Alone, and with figures of one's own:
  *
  *   test-model RULE
- *   test-model RUNS CUTS KILLS DEATHS RESTARTS ERRORS SECOND-THOUGHTS      3 runs take some gigabytes
+ *   test-model RUNS CUTS KILLS DEATHS RESTARTS ERRORS SILENCES SECOND-THOUGHTS      3 runs take some gigabytes
  */
 #include "model.h"
 
@@ -41,6 +41,7 @@ static const struct entry {
 	[RULE_RECALL] = {"recall", WRONG_VANISHED, {1, {.kills = 1}, false}},
 	[RULE_RESET] = {"reset", WRONG_VANISHED, {2, {.kills = 1, .cuts = 1}, false}},
 	[RULE_REPEAT_LIMIT] = {"repeat-limit", WRONG_OTHERS_FAILED, {2, {.kills = 1, .cuts = 1}, false}},
+	[RULE_SILENCE] = {"silence", WRONG_LEFT_BEHIND, {1, {.kills = 1, .silences = 1}, false}},
 	[RULE_SENT_JOURNALED] = {"sent-journaled", WRONG_OTHERS_FAILED, {2, {.kills = 1, .deaths = 1}, false}},
 	[RULE_LATE_FAIL_IS_ANSWERED] = {"late-fail-is-answered", WRONG_VANISHED, {1, NO_FAULTS, false}},
 	[RULE_SESSION_LIMIT] = {"session-limit", WRONG_VANISHED, {1, NO_FAULTS, false}},
@@ -64,9 +65,11 @@ static const struct entry {
 
 /* With all rules. Each of the above lies within one of them. */
 static const struct bounds wholes[] = {
-	{1, {.cuts = 1, .kills = 1, .deaths = 1, .restarts = 1, .errors = 1}, true},
+	{1, {.cuts = 1, .kills = 1, .deaths = 1, .restarts = 1, .errors = 1, .silences = 1}, true},
 	{2, {.cuts = 1, .kills = 1}, false},
 	{2, {.kills = 1, .deaths = 1}, false},
+	{2, {.kills = 1, .silences = 1}, false},
+	{2, {.cuts = 1, .silences = 1}, false},
 	{2, {.kills = 1, .errors = 1}, false},
 	{2, {.cuts = 1, .restarts = 1}, false},
 	{2, {.kills = 2}, true},
@@ -114,11 +117,12 @@ static void check_without(enum rule rule)
 static void check_whole(const struct bounds *b)
 {
 	const struct faults *f = &b->faults;
-	char what[128];
+	char what[160];
 
 	(void)snprintf(what, sizeof(what),
-		       "%u runs, %u links lost, %u workers and %u chargehands killed, %u restarts, %u storage errors%s",
-		       b->runs, f->cuts, f->kills, f->deaths, f->restarts, f->errors,
+		       "%u runs, %u links lost and %u silent, %u workers and %u chargehands killed, %u restarts, "
+		       "%u storage errors%s",
+		       b->runs, f->cuts, f->silences, f->kills, f->deaths, f->restarts, f->errors,
 		       b->second_thoughts ? ", second thoughts" : "");
 	check(b, RULE_NONE, WRONG_NOTHING, what);
 }
@@ -128,7 +132,8 @@ static bool lies_within(const struct bounds *a, const struct bounds *b)
 	const struct faults *f = &a->faults, *g = &b->faults;
 
 	return a->runs <= b->runs && f->cuts <= g->cuts && f->kills <= g->kills && f->deaths <= g->deaths &&
-	       f->restarts <= g->restarts && f->errors <= g->errors && a->second_thoughts <= b->second_thoughts;
+	       f->restarts <= g->restarts && f->errors <= g->errors && f->silences <= g->silences &&
+	       a->second_thoughts <= b->second_thoughts;
 }
 
 /* Else it would not be known that it is the rule which makes the difference. */
@@ -157,11 +162,12 @@ static uint8_t number(const char *word)
 
 int main(int argc, char *argv[])
 {
-	if (argc == 8) {
+	if (argc == 9) {
 		const struct bounds b = {
 			number(argv[1]),
-			{number(argv[2]), number(argv[3]), number(argv[4]), number(argv[5]), number(argv[6])},
-			number(argv[7]) > 0,
+			{number(argv[2]), number(argv[3]), number(argv[4]), number(argv[5]), number(argv[6]),
+			 number(argv[7])},
+			number(argv[8]) > 0,
 		};
 		check_whole(&b);
 	} else {

@@ -105,6 +105,22 @@ static void next_cut(struct search *s, const struct state *from, size_t n)
 	     m->run + 1);
 }
 
+/* Reports only: with a return nobody hurries, and what comes of it is the same as of a link that is cut. One that has
+ * had no answer for ten seconds is out of time, silent or slow. */
+static void next_silence(struct search *s, const struct state *from, size_t n)
+{
+	struct state st = *from;
+	struct message *m = &st.message[n];
+
+	if ((m->kind != ACK && !is_fail(m->kind)) || m->orphan || m->silent || m->stage == HALF ||
+	    from->left.silences == 0 || (is_fail(m->kind) && from->run[m->run].age == OLD))
+		return;
+	st.left.silences--;
+	m->silent = 1;
+	emit(s, &st, "the link with the %s of run %d falls silent",
+	     m->stage == GOING ? kind_names[m->kind] : "answer to a report", m->run + 1);
+}
+
 static void next_cut_reply(struct search *s, const struct state *from, unsigned i)
 {
 	struct state st = *from;
@@ -189,12 +205,24 @@ static bool is_awaited(const struct search *s, const struct state *st, unsigned 
 	return false;
 }
 
+/* Chargehand gives its link up before its time is over. */
+static bool is_given_up_first(const struct search *s, const struct state *st, unsigned i)
+{
+	if (!keeps(s, RULE_SILENCE) || st->run[i].repeated)
+		return false;
+	for (size_t n = 0; n < MESSAGES; n++)
+		if (is_fail(st->message[n].kind) && st->message[n].run == i && st->message[n].silent &&
+		    !st->message[n].orphan)
+			return true;
+	return false;
+}
+
 static void next_time(struct search *s, const struct state *from, unsigned i)
 {
 	const struct run *r = &from->run[i];
 	struct state st = *from;
 
-	if (r->age == FRESH) {
+	if (r->age == FRESH && !is_given_up_first(s, from, i)) {
 		st.run[i].age = OLD;
 		emit(s, &st, "10 s have passed since a FAIL of run %u was first sent", i + 1);
 		st = *from;
@@ -220,8 +248,10 @@ void world_next(struct search *s, const struct state *from)
 	}
 	next_life(s, from, A);
 	next_life(s, from, B);
-	for (size_t n = 0; n < MESSAGES; n++)
+	for (size_t n = 0; n < MESSAGES; n++) {
 		next_cut(s, from, n);
+		next_silence(s, from, n);
+	}
 	next_death(s, from);
 	if (!time_stands(from))
 		for (unsigned i = 0; i < from->n_runs; i++)
@@ -251,7 +281,7 @@ static bool is_left_behind(const struct state *st, unsigned i)
 
 	if (!st->up || st->told || st->doubled || r->who == STRANGER || r->excused || st->memory != i + 1 || !r->stored)
 		return false;
-	if (r->phase != LIVE || r->age == OLD) /* left to the lease */
+	if (r->phase != LIVE || (r->age == OLD && !r->wasted)) /* left to the lease */
 		return false;
 	return (st->life[r->who] != ALIVE || r->heard) && !is_seen_to(st, i);
 }

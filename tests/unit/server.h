@@ -117,6 +117,9 @@ static inline void server_on_connection(_unused_ evutil_socket_t fd, _unused_ sh
 
 	if (new_fd < 0)
 		return;
+	/* The listener may be looked at before the old connection, and how that ended is of interest. */
+	if (s->fd >= 0)
+		server_on_readable(s->fd, EV_READ, s);
 	server_hang_up(s);
 	s->fd = new_fd;
 	s->n_connections++;

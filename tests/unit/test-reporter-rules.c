@@ -69,6 +69,63 @@ Test(reporter, a_fail_is_repeated_for_ten_seconds_from_its_first_sending)
 	hold_unref(young);
 }
 
+Test(reporter, a_silent_link_is_given_up_while_a_fail_can_be_repeated)
+{
+	struct hold *h = hold_ref(add("jid-000001", 0));
+
+	LOOP_UNTIL(base, reporter_is_ready(reporter));
+	send_fail(h);
+	send_worker(add("jid-000002", 0), REPORT_WORKER_ACK);
+	LOOP_UNTIL(base, server.n_lines == 2);
+	LOOP_UNTIL(base, server.n_resets == 1);
+	cr_assert_geq(clock_now_usec(), usec_add(h->fail_first_usec, LINK_HASTY_USEC), "its answer could still come");
+	server.answer = say_ok;
+	LOOP_UNTIL(base, n_told == 2);
+	cr_assert(line_is(2, "FAIL", "jid-000001"));
+	cr_assert(line_is(3, "ACK", "jid-000002"));
+	check_told(0, "jid-000001", REPORT_SETTLED, "");
+	hold_unref(h);
+}
+
+Test(reporter, a_link_that_answers_something_is_not_silent)
+{
+	char jid[32];
+
+	LOOP_UNTIL(base, reporter_is_ready(reporter));
+	for (unsigned i = 0; i < 5; i++) {
+		snprintf(jid, sizeof(jid), "jid-%06u", i);
+		send_fail(add(jid, 0));
+	}
+	LOOP_UNTIL(base, server.n_lines == 5);
+	usec_t begun = clock_now_usec();
+	for (unsigned i = 1; i <= 4; i++) {
+		LOOP_UNTIL(base, clock_now_usec() > begun + i * 2 * USEC_PER_SEC);
+		server_say(&server, "+OK\r\n");
+		LOOP_UNTIL(base, n_told == i);
+	}
+	cr_assert_eq(server.n_connections, 1, "the last of them has waited for 8 s, and was not silent for 2");
+}
+
+Test(reporter, a_silent_link_gets_no_more)
+{
+	struct hold *later = hold_ref(add("jid-000002", 0));
+
+	LOOP_UNTIL(base, reporter_is_ready(reporter));
+	send_fail(add("jid-000001", 0));
+	LOOP_UNTIL(base, server.n_lines == 1);
+	usec_t begun = clock_now_usec();
+	LOOP_UNTIL(base, clock_now_usec() > begun + USEC_PER_SEC);
+	send_fail(later);
+	loop_drain(base);
+	cr_assert_eq(server.n_lines, 1);
+	cr_assert_eq(later->fail_first_usec, 0, "its ten seconds have not begun");
+
+	server_say(&server, "+OK\r\n");
+	LOOP_UNTIL(base, server.n_lines == 2);
+	cr_assert(line_is(1, "FAIL", "jid-000002"));
+	hold_unref(later);
+}
+
 Test(reporter, no_more_are_on_their_way_than_can_be_answered_in_time)
 {
 	char jid[32];
