@@ -24,7 +24,7 @@ BIG = 16 * 1024  # --keep-body
 STRANDED_SECONDS = 5
 DESCRIPTORS_MORE = 8  # for each worker: a library opens some connections only when it has more to do
 KINDS = {  # fault: how often, beside the others
-    "worker": 34, "asleep": 8, "child": 4, "chargehand": 8, "unheard": 6, "pause": 10, "stop": 2,
+    "worker": 34, "asleep": 8, "hang-up": 5, "late": 4, "child": 4, "chargehand": 8, "unheard": 6, "pause": 10, "stop": 2,
     "server-kill": 4, "server-term": 3, "refuse": 3,
     "cut": 12, "cut-all": 2, "cut-command": 10, "cut-reply": 10, "stall": 8, "half-open": 6, "slow": 8,
 }
@@ -280,19 +280,30 @@ class Storm:
 
     def _asleep(self, keeper, pick, a, b):
         """A worker is killed while its FETCH waits at the server, and jobs come then."""
-        self.asleep = (keeper, pick, time.monotonic() + 5)
+        self.asleep = (keeper, pick, time.monotonic() + 5, False)
+
+    def _hang_up(self, keeper, pick, a, b):
+        """The same, but it lives, and has only closed its connection."""
+        keeper = self.keepers.get("scripted", keeper)
+        self.asleep = (keeper, pick, time.monotonic() + 5, keeper.name == "scripted")
 
     def _tend_asleep(self, waiting, now):
-        keeper, pick, until = self.asleep
+        keeper, pick, until, hang_up = self.asleep
         pids = keeper.workers()
         if now > until or not waiting[keeper.name]:
             self.asleep = None
         elif pids and self.server_back is None and any(
                 word.when < now - 0.05 for link in self.proxy.links(keeper.name) for word in link.fetching()):
             self.asleep = None
-            if self._signal(pid := pids[int(pick * len(pids))], signal.SIGKILL):
-                self.did("worker killed in a FETCH", keeper.name, pid)
+            if self._signal(pid := pids[int(pick * len(pids))], signal.SIGUSR2 if hang_up else signal.SIGKILL):
+                self.did("worker hung up in a FETCH" if hang_up else "worker killed in a FETCH", keeper.name, pid)
                 self._push(keeper, waiting[keeper.name], 2 * INSTANCES[keeper.name])
+
+    def _late(self, keeper, pick, a, b):
+        """The answer to a FETCH comes when chargehand has told its worker that there is none."""
+        links = [link for link in self.proxy.links(keeper.name) if link.fetching()]
+        if links:
+            self.proxy.slow(links[int(pick * len(links))], 2.5, 4 + 2 * a)
 
     def _unheard(self, keeper, pick, a, b):
         """chargehand is killed with reports that it has taken, and that the server has not seen."""
@@ -448,7 +459,7 @@ class Storm:
                 break
             if not pushed_all and now > progress_at + stuck_seconds:
                 raise Trouble(f"no job has been begun for {stuck_seconds} s; {started} of {self.n_jobs} so far")
-            if started >= fault_at or now >= fault_time and self.server_back is None:
+            if not self.asleep and (started >= fault_at or now >= fault_time and self.server_back is None):
                 self._fault()
                 if int(started) % 7 == 0:
                     for keeper in self.keepers.values():

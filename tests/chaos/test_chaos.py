@@ -31,6 +31,9 @@ class Storms(unittest.TestCase):
     def test_workers_and_chargehand_die(self):
         self.storm(120, 3, ["worker", "asleep", "chargehand", "unheard", "pause", "stop"])
 
+    def test_jobs_that_nobody_waits_for_any_more(self):
+        self.storm(150, 9, ["asleep", "hang-up", "late"], gap=5)
+
     def test_links_break(self):
         self.storm(120, 2, LINKS)
 

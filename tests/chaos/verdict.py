@@ -343,6 +343,7 @@ class Verdict:
                                ("workers that ended by themselves with jobs in hand", self.by_itself)):
             lines.append(f"{title}: " + ("; ".join(f"{n} {what}" for what, n in sorted(counted.items())) or "none"))
         ends = collections.Counter(str(e) for self_ends in self.ends.values() for e in self_ends)
+        lines.append(f"put back into their queues: {sum(w.verb == 'PUSHB' for w in s.proxy.words)}")
         lines.append("workers that ended themselves as their job said: " +
                      ("; ".join(f"{n} {how}" for how, n in sorted(ends.items())) or "none"))
         lines.append("at rest: " + "; ".join(f"{name}: {after} descriptors ({before} before), {rss} KiB at most"

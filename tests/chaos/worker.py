@@ -8,6 +8,9 @@ A job's args are [WHAT, MILLISECONDS, END]: after so many milliseconds
   fork   the first process exits with 0 at once, its child takes the job and sends the ACK
 and then END, if not null: "KILL", "SEGV", "ABRT" (a signal to itself) or a number (exit).
 
+SIGUSR2 in a FETCH: it hangs up, and fetches on another connection. Only its own half, so that a job which was on its way
+just then is done all the same.
+
 Lines of $CHAOS_LOG are "WORD JID PID MONOTONIC_NS [MORE]": start, sending, sent (the send of its ACK has returned), ok (and
 its answer has come), fail-sent, fail-ok, half, end (what it is about to do to itself), forked (PID of the child).
 """
@@ -66,10 +69,31 @@ class Worker:
     def __init__(self):
         self.log_fd = os.open(os.environ["CHAOS_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self.one, self.two = Connection(), Connection()
-        self.n = 0
+        self.n, self.fetching, self.hung_up = 0, False, False
+        signal.signal(signal.SIGUSR2, self.hang_up)
 
     def log(self, word, jid, more=""):
         os.write(self.log_fd, f"{word} {jid} {os.getpid()} {time.monotonic_ns()} {more}\n".encode())
+
+    def hang_up(self, *_):
+        if self.fetching:
+            self.hung_up = True
+            self.one.socket.shutdown(socket.SHUT_WR)
+
+    def fetch(self, queue):
+        self.fetching = True
+        try:
+            return self.one.command(b"FETCH " + queue.encode())
+        except Ended:
+            if not self.hung_up:
+                raise
+            return None
+        finally:
+            self.fetching = False
+            if self.hung_up:
+                self.hung_up = False
+                self.one.socket.close()
+                self.one = Connection()
 
     def end(self, jid, how):
         self.log("end", jid, how)
@@ -118,7 +142,7 @@ class Worker:
 
     def work(self, queue):
         while not stopping:
-            job = self.one.command(b"FETCH " + queue.encode())
+            job = self.fetch(queue)
             if job is not None and job[:1] == b"{":
                 self.run(json.loads(job))
 
