@@ -23,8 +23,10 @@
 #define OUT_BYTES ((size_t)64 * 1024)
 
 /* Reports sent and not answered. A busy server took 1.5 s for 1000 FAILs: two thousand are answered within the margin
- * that LEDGER_FAIL_MARGIN_USEC leaves, and what cannot be is not on its way but still here, where it can be dropped. */
+ * that LEDGER_FAIL_MARGIN_USEC leaves, and what cannot be is not on its way but still here, where it can be dropped. Of
+ * long ones fewer are: as many as are the same work for the server. */
 #define FLYING_MAX 2000
+#define FLYING_BYTES_MAX ((size_t)2 << 20)
 
 /* A FAIL without an answer so long after the last moment to send it is recalled by resetting the connection. A second
  * remains of the margin, and of the 15 s after which a job that was FAILed can be with another worker (hazards 1). */
@@ -55,7 +57,7 @@ struct reporter {
 
 	struct report_list waiting, flying, resting, late;
 	size_t n_reports, n_flying, n_fails_flying;
-	size_t n_bytes; /* of all reports */
+	size_t n_bytes, n_flying_bytes; /* of all reports, of those */
 
 	struct event turn_event; /* the end of this turn of the loop */
 	struct event rest_timer;
@@ -133,6 +135,7 @@ static void reporter_set_flying(struct reporter *r, struct report *p, usec_t now
 {
 	TAILQ_INSERT_TAIL(&r->flying, p, next);
 	r->n_flying++;
+	r->n_flying_bytes += p->counted_bytes;
 	if (!kind_is_fail(p->kind))
 		return;
 	r->n_fails_flying++;
@@ -143,6 +146,7 @@ static void reporter_remove_flying(struct reporter *r, struct report *p)
 {
 	TAILQ_REMOVE(&r->flying, p, next);
 	r->n_flying--;
+	r->n_flying_bytes -= p->counted_bytes;
 	if (kind_is_fail(p->kind) && --r->n_fails_flying == 0) {
 		(void)event_del(&r->recall_timer);
 		r->recall_usec = USEC_NEVER;
@@ -224,7 +228,7 @@ static void reporter_send_waiting(struct reporter *r)
 	struct report *p;
 
 	while (link_is_ready(r->link) && (p = TAILQ_FIRST(&r->waiting)) && r->n_flying < FLYING_MAX &&
-	       !link_is_full(r->link)) {
+	       r->n_flying_bytes < FLYING_BYTES_MAX && !link_is_full(r->link)) {
 		usec_t now = clock_now_usec();
 
 		if (reporter_link_is_silent(r, now))

@@ -155,6 +155,32 @@ Test(reporter, no_more_are_on_their_way_than_can_be_answered_in_time)
 	}
 }
 
+Test(reporter, of_long_ones_fewer)
+{
+	char jid[32];
+
+	LOOP_UNTIL(base, reporter_is_ready(reporter));
+	for (unsigned i = 0; i < 100; i++) {
+		char *line;
+		int n;
+
+		snprintf(jid, sizeof(jid), "jid-%06u", i);
+		struct hold *h = add(jid, 0);
+		n = asprintf(&line, "FAIL {\"jid\":\"%s\",\"message\":\"%0*d\"}\r\n", jid, 50 * 1024, 0);
+		cr_assert_gt(n, 0);
+		ledger_set_state(h, HOLD_SETTLING);
+		give(h, REPORT_WORKER_FAIL, line, (size_t)n, 0);
+	}
+	LOOP_UNTIL(base, server.n_lines >= 40);
+	loop_drain(base);
+	cr_assert_lt(server.n_lines, 45);
+	server.answer = say_ok;
+	for (unsigned i = server.n_lines; i > 0; i--)
+		server_say(&server, "+OK\r\n");
+	LOOP_UNTIL(base, n_told == 100);
+	cr_assert_eq(server.n_lines, 100);
+}
+
 /* ---- rule 2: ACKs for as long as it takes, returns as a pair until the ACK is answered */
 
 Test(reporter, an_ack_is_repeated_on_each_new_link)
