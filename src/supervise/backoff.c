@@ -11,10 +11,14 @@
 
 usec_t backoff_next(struct backoff *b, usec_t lived_usec, usec_t healthy_usec)
 {
-	if (lived_usec >= healthy_usec) {
-		b->failures = 0;
-		return 0;
-	}
+	if (lived_usec < healthy_usec)
+		return backoff_fail(b);
+	b->failures = 0;
+	return 0;
+}
+
+usec_t backoff_fail(struct backoff *b)
+{
 	usec_t wait_usec = BACKOFF_FIRST_USEC << MIN(b->failures, BACKOFF_SHIFT_MAX);
 	if (b->failures < BACKOFF_SHIFT_MAX)
 		b->failures++;

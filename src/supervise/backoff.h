@@ -17,4 +17,7 @@ struct backoff {
 /* How long to wait after a life of lived_usec; healthy_usec is what counts as a healthy one. */
 usec_t backoff_next(struct backoff *b, usec_t lived_usec, usec_t healthy_usec);
 
+/* ... after a start that has failed: whatever counts as healthy, that is no life. Never 0. */
+usec_t backoff_fail(struct backoff *b);
+
 #endif

@@ -72,21 +72,20 @@ static void slot_restart_after(struct slot *s, usec_t wait_usec)
 		event_active(&s->restart, EV_TIMEOUT, 0);
 }
 
-/* The wait before the next start, after a life of lived_usec. */
-static usec_t slot_next_wait(struct slot *s, usec_t lived_usec)
+/* Before the next start. */
+static void slot_wait(struct slot *s, usec_t wait_usec)
 {
-	usec_t wait_usec = backoff_next(&s->backoff, lived_usec, s->program->shop->config->healthy_usec);
 	char wait[FORMAT_DURATION_MAX];
 	struct log_entry e;
 
+	slot_restart_after(s, wait_usec);
 	if (s->backoff.failures != CRASH_LOOP_LIVES)
-		return wait_usec;
+		return;
 	log_entry_begin(&e, LOG_WARNING, LOG_ID_CRASH_LOOP);
 	log_entry_field(&e, "CHARGEHAND_WORKER", "%s", s->name);
 	log_entry_end(
 		&e, "%s does not stay up: %d short lives in a row; it is started again in %s, then less and less often",
 		s->name, CRASH_LOOP_LIVES, format_duration(wait, wait_usec));
-	return wait_usec;
 }
 
 /* 0, -errno; positive: the exit status for a command that cannot be run. */
@@ -123,7 +122,7 @@ static void slot_on_restart(_unused_ evutil_socket_t fd, _unused_ short events, 
 	if (s->done || s->worker)
 		return;
 	if (slot_start(s) < 0)
-		slot_restart_after(s, slot_next_wait(s, 0));
+		slot_wait(s, backoff_fail(&s->backoff));
 }
 
 static void slot_end_by_itself(struct slot *s, const struct worker *w)
@@ -134,7 +133,9 @@ static void slot_end_by_itself(struct slot *s, const struct worker *w)
 
 static void slot_restart(struct slot *s, const struct worker *w)
 {
-	slot_restart_after(s, slot_next_wait(s, worker_lived_usec(w)));
+	usec_t healthy_usec = s->program->shop->config->healthy_usec;
+
+	slot_wait(s, backoff_next(&s->backoff, worker_lived_usec(w), healthy_usec));
 }
 
 static void slot_decide(struct slot *s, const struct worker *w)
@@ -303,7 +304,7 @@ int program_start(struct program *p)
 		if (r > 0)
 			return r;
 		if (r < 0)
-			slot_restart_after(s, slot_next_wait(s, 0));
+			slot_wait(s, backoff_fail(&s->backoff));
 	}
 	return 0;
 }

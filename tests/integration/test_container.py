@@ -199,6 +199,15 @@ class Narrow(Case):
         self.check(python=python, prefix=self.NOBODY, env={"STATE_DIRECTORY": volume, "HOME": "/nonexistent"})
         self.assertIn("journal", os.listdir(volume))
 
+    def test_no_more_processes_for_now(self):
+        """Whatever counts as a healthy life, a start that fails is none: it is not tried again at once, and for ever."""
+        python = self.anybody()
+        c = Container(self, python, "-c", "", options=["--healthy", "0", "--restart", "always"], wait=False,
+                      prefix=[*self.NOBODY, "prlimit", "--nproc=1:1"], env={"STATE_DIRECTORY": "", "HOME": "/nonexistent"})
+        c.wait_log("cannot be started for want of a process: Resource temporarily unavailable", count=2)
+        c.signal(signal.SIGTERM)
+        self.assertEqual(c.wait(), 0)
+
     def test_all_of_it(self):
         self.check("going on without a state directory", python=self.anybody(),
                    inside="mount -t tmpfs none /proc/sys && mount -o remount,bind,ro / || exit 99",

@@ -39,6 +39,15 @@ Test(backoff, a_healthy_life_is_followed_at_once_and_clears_the_past)
 	cr_assert(eq(u64, backoff_next(&b, HEALTHY - 1, HEALTHY), BACKOFF_FIRST_USEC));
 }
 
+Test(backoff, a_start_that_fails_is_no_life)
+{
+	struct backoff b = {0};
+
+	cr_assert(eq(u64, backoff_fail(&b), BACKOFF_FIRST_USEC));
+	cr_assert(eq(u64, backoff_fail(&b), 2 * BACKOFF_FIRST_USEC));
+	cr_assert(eq(u64, backoff_next(&b, 0, HEALTHY), 4 * BACKOFF_FIRST_USEC));
+}
+
 Test(backoff, every_life_is_healthy_when_nothing_is_asked_of_it)
 {
 	struct backoff b = {0};
