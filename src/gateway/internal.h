@@ -141,22 +141,22 @@ struct session {
 	unsigned n_requests;       /* under way, fetch included */
 	uint32_t gathered_bytes;   /* of a long report at the head of the input: no line end up to here */
 
-	char *in; /* input not dealt with yet: a partial line, or what waits */
-	size_t in_bytes, in_size;
+	char *in; /* input not dealt with yet: a partial line, or what waits; NULL when there is none */
+	uint32_t in_bytes, in_size;
 	struct upload *upload; /* a long line is passing */
 
 	struct hold *undelivered; /* its reply has not reached the kernel; the hold has the body */
 	struct hold *reported;    /* WAIT_ANSWER: the reporter has it, and its answer comes first */
 
-	enum session_wait wait;
+	enum session_wait wait:8;
 	uint8_t n_oks;
 	bool nil;
-	usec_t due_usec;
+	bool eof;        /* nothing more will be read */
+	bool ended;      /* END, or a broken connection: what is left of the input is of no interest */
+	bool over;       /* in the graveyard */
+	bool seated;     /* a long report is at the head of the input, and may stay there */
+	usec_t due_usec; /* greeting or waiting: until when */
 
-	bool eof;                         /* nothing more will be read */
-	bool ended;                       /* END, or a broken connection: what is left of the input is of no interest */
-	bool over;                        /* in the graveyard */
-	bool seated;                      /* a long report is at the head of the input, and may stay there */
 	TAILQ_ENTRY(session) in_sessions; /* later: in the graveyard */
 	TAILQ_ENTRY(session) in_queue;    /* greeting or waiting */
 };
@@ -205,8 +205,9 @@ void listener_accept(struct listener *l);
 
 /* session.c */
 int session_new(struct listener *l, int fd) _must_check_;
-void session_advance(struct session *s); /* does whatever can be done now; may end the session */
-void session_end(struct session *s);     /* closes it now; what is under way becomes somebody else's */
+void session_advance(struct session *s);                  /* does whatever can be done now; may end the session */
+void session_drop_input(struct session *s, size_t bytes); /* from its head: they have been dealt with */
+void session_end(struct session *s);                      /* closes it now; what is under way becomes somebody else's */
 void session_answer(struct session *s, const char *p, size_t bytes); /* one reply, one write */
 void session_read(struct session *s, bool to_the_end);
 void session_mark_eof(struct session *s);

@@ -117,6 +117,18 @@ bool session_is_drained(const struct session *s)
 	return s->eof && !s->upload && s->wait == WAIT_NONE && (s->ended || s->in_bytes == 0);
 }
 
+/* A session that nothing waits in has no buffer. */
+void session_drop_input(struct session *s, size_t bytes)
+{
+	s->in_bytes -= (uint32_t)bytes;
+	if (s->in_bytes > 0)
+		memmove(s->in, s->in + bytes, s->in_bytes);
+	else {
+		free(TAKE_PTR(s->in));
+		s->in_size = 0;
+	}
+}
+
 /* A last line without its end does not count, as on the server (faktory-live 11). */
 static void session_finish(struct session *s)
 {
@@ -124,7 +136,7 @@ static void session_finish(struct session *s)
 		session_end(s);
 		return;
 	}
-	s->in_bytes = 0;
+	session_drop_input(s, s->in_bytes);
 	gather_end(s);
 	if (s->fetch && s->n_requests == 1)
 		session_strand_fetch(s, false);
@@ -144,13 +156,7 @@ void session_advance(struct session *s)
 		done = intake_feed(s, s->in, s->in_bytes);
 		if (s->over)
 			return;
-		s->in_bytes -= done;
-		if (s->in_bytes > 0)
-			memmove(s->in, s->in + done, s->in_bytes);
-		else {
-			free(TAKE_PTR(s->in));
-			s->in_size = 0;
-		}
+		session_drop_input(s, done);
 	}
 	if ((s->eof || s->ended) && s->wait == WAIT_NONE && (!s->fetch || s->n_requests == 1 || s->ended)) {
 		bool more = !s->ended && s->in_bytes > 0 && memchr(s->in, '\n', s->in_bytes);
@@ -233,10 +239,10 @@ static int session_keep_input(struct session *s, const char *p, size_t bytes)
 		if (!grown)
 			return -ENOMEM;
 		s->in = grown;
-		s->in_size = size;
+		s->in_size = (uint32_t)size;
 	}
 	memcpy(s->in + s->in_bytes, p, bytes);
-	s->in_bytes += bytes;
+	s->in_bytes += (uint32_t)bytes;
 	return 0;
 }
 

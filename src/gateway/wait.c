@@ -99,8 +99,7 @@ static void wait_without_link(struct session *s)
 		session_end(s);
 		return;
 	}
-	s->in_bytes -= command.line_bytes;
-	memmove(s->in, s->in + command.line_bytes, s->in_bytes);
+	session_drop_input(s, command.line_bytes);
 }
 
 void wait_expire(struct listener *l, usec_t now)
