@@ -6,11 +6,12 @@
  * worker_check_end(): no timer, no further turn of the loop, and whatever can be done later is done later.
  *
  * It begins at the pidfd's event and not before, though a big victim's memory is freed before that: 38 ms for 500 MB,
- * 300 ms for 2 GB. That it is doomed shows earlier, by memory.events and by PF_EXITING of its threads, but not that it
- * is silent. Threads of a process that is not stopped cannot be listed at one moment; its sockets may be shared with a
- * process that has left the leaf, or lie in a message to one; and what is in a send queue still flows. A FAIL before
- * the last ACK has been read would run a finished job again, and what would be won is a fraction of a second (hazards
- * 36).
+ * 300 ms for 2 GB. That it is doomed shows earlier, by memory.events, and that its threads are on their way out by
+ * PF_EXITING; but not that it is silent. The one sign of that is the end of file, which comes when the last descriptor
+ * is closed, and the kernel closes them after it has freed the memory. Until then to find nothing to read says nothing:
+ * what is in a send queue still flows; the socket may be shared with a process that has left the leaf, or lie in a
+ * message to one; and a list of threads, read one by one, is of no one moment. A FAIL before the last ACK has been read
+ * would run a finished job again, and what would be won is a fraction of a second (hazards 36).
  */
 #include "supervise/internal.h"
 
