@@ -62,7 +62,12 @@ class Containers(Boots):
     def test_crun(self):
         servers.need_real()
         tap.need("crun", None if shutil.which("crun") else "no crun")
-        self.boot(self.python("vm/test_container.py"), words="machine cc real")
+        self.boot(self.python("vm/test_container.py", "-k", "Crun"), words="machine cc real")
+
+    def test_podman(self):
+        servers.need_real()
+        tap.need("podman", None if shutil.which("podman") else "no podman")
+        self.boot(self.python("vm/test_container.py", "-k", "Podman"), words="machine cc real")
 
 
 class Systemd(Boots):
