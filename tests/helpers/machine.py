@@ -6,12 +6,16 @@ the host's own, so what was just built runs there, and nothing that is done to f
   reason = missing()                     None, or why there is no such machine here
   reason = unfit()                       None, or why what was built cannot run in one
   status, output = run(["sh", "-c", "..."], systemd=True, units=DIRECTORY, after="dbus.service", limit=100)
+  suspend(70)                            inside: all of it sleeps for so many seconds
 """
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
@@ -57,9 +61,49 @@ def run(command, systemd=False, units=None, after=None, limit=100, memory="512M"
         environment["VM_AFTER"] = after
     # Its memory is a file, which is not to go to a disk; and a limit of its own says more than that of the test.
     environment.pop("TMPDIR", None)
-    done = subprocess.run([*words, "--", *command], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace")
-    return done.returncode, done.stdout
+    with tempfile.TemporaryDirectory(prefix="chargehand-test.") as out:
+        process = subprocess.Popen([*words, "-o", out, "--", *command], env=environment, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        threading.Thread(target=_wake, args=(process, os.path.join(out, os.path.basename(ASLEEP))), daemon=True).start()
+        output, _ = process.communicate()
+    return process.returncode, output
+
+
+ASLEEP = "/run/out/asleep"
+
+
+def suspend(seconds):
+    """To idle: "mem" hardly sleeps there. No clock could wake it, so whoever started it does when it finds this file."""
+    with open(ASLEEP + ".new", "w") as f:
+        f.write(str(seconds))
+    os.rename(ASLEEP + ".new", ASLEEP)
+    with open("/sys/power/state", "w") as f:
+        f.write("freeze")
+    os.unlink(ASLEEP)
+
+
+def _processes_below(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        for child in map(int, f.read().split()):
+            yield child
+            yield from _processes_below(child)
+
+
+def _wake(process, path):
+    while process.poll() is None:
+        time.sleep(0.2)
+        try:
+            with open(path) as f:
+                time.sleep(float(f.read()))
+            for pid in _processes_below(process.pid):
+                with open(f"/proc/{pid}/comm") as f:
+                    if f.read() == "linux.uml\n":  # the first is the kernel itself
+                        os.kill(pid, signal.SIGUSR1)
+                        break
+            while os.path.exists(path):
+                time.sleep(0.2)
+        except OSError:
+            pass  # not asleep, or at its end
 
 
 @functools.lru_cache(None)

@@ -54,6 +54,10 @@ class Memory(Boots):
         tap.need("ext4", f"no {lacking[0]}" if lacking else None)
         self.boot(self.python("vm/test_disk.py"), words="cgroup machine cc")
 
+    def test_a_machine_that_is_suspended(self):
+        servers.need_real()
+        self.boot(self.python("vm/test_suspend.py"), words="suspend real")
+
     def test_an_oom_kill_is_told_as_fast_as_another(self):
         self.boot(self.python("bench/oom.py"))
 
