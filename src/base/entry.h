@@ -21,6 +21,7 @@
 #define LOG_ID_CRASH_LOOP "0726d0a3adeb421d8f2b9d13bdbb21be"
 #define LOG_ID_SERVER_LOST "963287e900f041629dc407a72b7f17dd"
 #define LOG_ID_SUPERVISOR_DIED "f4b1c30b68354f0b807e272129f26f48"
+#define LOG_ID_JOB_VANISHES "db21275456516ac136611eabbe1b0fcc"
 
 #define LOG_JOURNAL_SOCKET "/run/systemd/journal/socket"
 

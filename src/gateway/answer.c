@@ -252,7 +252,6 @@ static void answer_report(struct request *r, struct session *s, const struct lin
 {
 	struct listener *l = r->listener;
 	struct hold *h = r->hold;
-	char shown[JID_SHOW_MAX];
 
 	/* Parts of a long answer: an echo of the whole line. Its first part says all. */
 	if (reply->first && h && h->state != HOLD_GONE) {
@@ -266,10 +265,7 @@ static void answer_report(struct request *r, struct session *s, const struct lin
 			if (answer_hand_over(r, s))
 				return;
 		} else if (error == RESP_ERROR_STORAGE) {
-			log_error("%s: the server could not store the failure of job %s (%s): the job is likely to "
-				  "vanish "
-				  "at the end of its lease.",
-				  l->holder.name, jid_show(shown, h->jid, h->jid_bytes), reply->resp->head);
+			l->gateway->ops->on_half_done(l->worker, h, reply->resp->head);
 			ledger_settle(h);
 			listener_changed(l);
 		} else

@@ -35,6 +35,9 @@ struct gateway_ops {
 	void (*on_stray)(void *worker, struct hold *hold);
 	/* A hold of a dead worker is HELD (again): the server refused its report. */
 	void (*on_refused)(void *worker, struct hold *hold);
+	/* The server's storage has failed in the middle of the worker's own FAIL: it no longer holds the job, and will
+	 * drop it at the end of its lease (faktory-live N3). The hold is settled after the call. */
+	void (*on_half_done)(void *worker, struct hold *hold, const char *server_text);
 	/* May a living worker's report be given to on_report now? False: it waits in its session. */
 	bool (*has_room)(void *worker);
 	/* A wid of the worker has been silent for so long that the server would cut its links off (hazards 13). False:

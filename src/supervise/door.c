@@ -6,6 +6,7 @@
 
 #include "base/fileio.h"
 #include "base/log.h"
+#include "supervise/outcome.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -94,6 +95,14 @@ static void door_on_refused(void *worker, struct hold *hold)
 		undertaker_fail_one(w, hold);
 }
 
+static void door_on_half_done(void *worker, struct hold *hold, const char *server_text)
+{
+	struct worker *w = worker;
+
+	outcome_log(w->name, hold, REPORT_WORKER_FAIL, REPORT_HALF_DONE, server_text);
+	w->ops->on_vanishing(w->owner);
+}
+
 static bool door_has_room(void *worker)
 {
 	const struct worker *w = worker;
@@ -130,6 +139,7 @@ const struct gateway_ops worker_gateway_ops = {
 	.on_report = door_on_report,
 	.on_stray = door_on_stray,
 	.on_refused = door_on_refused,
+	.on_half_done = door_on_half_done,
 	.has_room = door_has_room,
 	.on_silent = door_on_silent,
 	.on_change = door_on_change,

@@ -12,7 +12,7 @@
 bool news_is_same(const struct news *a, const struct news *b)
 {
 	if (a->stopping != b->stopping || a->server_away != b->server_away || a->n_deaths != b->n_deaths ||
-	    a->n_lost != b->n_lost || a->n_outlived != b->n_outlived)
+	    a->n_lost != b->n_lost || a->n_outlived != b->n_outlived || a->n_vanishing != b->n_vanishing)
 		return false;
 	if (a->stopping)
 		return a->n_left == b->n_left && a->n_holds == b->n_holds;
@@ -57,6 +57,8 @@ char *news_format(const struct news *n, char buffer[NEWS_TEXT_MAX])
 		add(buffer, "; %" PRIu64 " death%s since the start", n->n_deaths, plural(n->n_deaths));
 	if (n->n_lost > 0)
 		add(buffer, "; %" PRIu64 " job%s FAILed", n->n_lost, plural(n->n_lost));
+	if (n->n_vanishing > 0)
+		add(buffer, "; %" PRIu64 " job%s will vanish at the server", n->n_vanishing, plural(n->n_vanishing));
 	if (n->n_outlived > 0)
 		add(buffer, "; %" PRIu64 " process%s killed for lack of memory, outlived by %s", n->n_outlived,
 		    n->n_outlived == 1 ? "" : "es", n->n_outlived == 1 ? "its worker" : "their workers");

@@ -18,6 +18,7 @@ struct news {
 	unsigned n_left;           /* workers of which something is left to be done, the dying included */
 	uint64_t n_deaths, n_lost; /* since the start: ends that nobody asked for; jobs in hand at any end */
 	uint64_t n_outlived;       /* processes that the kernel killed for lack of memory, and no worker with them */
+	uint64_t n_vanishing;      /* jobs that the server will lose, for it failed in the middle of their FAIL */
 	size_t n_holds;            /* told only while it is to become less: when quiet, and stopping */
 	bool quiet, stopping, server_away;
 };

@@ -45,7 +45,9 @@ static void outcome_format(char *text, size_t room, const char *report, enum rep
 		(void)snprintf(text, room, "the server refuses its %s: %s", report, server_text);
 		break;
 	case REPORT_HALF_DONE:
-		(void)snprintf(text, room, "the server failed in the middle of its %s and will lose the job: %s",
+		(void)snprintf(text, room,
+			       "the server failed in the middle of its %s: it will vanish at the end of its "
+			       "reservation, unless it is pushed again: %s",
 			       report, server_text);
 		break;
 	default:
@@ -66,7 +68,7 @@ void outcome_log(const char *worker, const struct hold *hold, enum report_kind k
 		return;
 	jid_show(jid, hold->jid, hold->jid_bytes);
 	outcome_format(text, sizeof(text), report, outcome, discarded, server_text);
-	log_entry_begin(&e, level, NULL);
+	log_entry_begin(&e, level, outcome == REPORT_HALF_DONE ? LOG_ID_JOB_VANISHES : NULL);
 	log_entry_field(&e, "CHARGEHAND_WORKER", "%s", worker);
 	log_entry_field(&e, "CHARGEHAND_JID", "%s", jid);
 	log_entry_field(&e, "CHARGEHAND_REPORT", "%s", report);

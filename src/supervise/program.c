@@ -43,7 +43,7 @@ struct program {
 	bool ever_started, stopping, quiet;
 	int last_status;
 	unsigned n_running, n_greeted, n_left;
-	uint64_t n_deaths, n_lost, n_outlived;
+	uint64_t n_deaths, n_lost, n_outlived, n_vanishing;
 	unsigned n_slots;
 	struct slot slots[];
 };
@@ -231,6 +231,13 @@ static void slot_on_gone(void *owner, struct worker *w)
 	p->n_left--;
 }
 
+static void slot_on_vanishing(void *owner)
+{
+	struct slot *s = owner;
+
+	s->program->n_vanishing++;
+}
+
 static void slot_on_outlived(void *owner, uint64_t n)
 {
 	struct slot *s = owner;
@@ -242,6 +249,7 @@ static const struct worker_ops slot_ops = {
 	.on_greeted = slot_on_greeted,
 	.on_ended = slot_on_ended,
 	.on_outlived = slot_on_outlived,
+	.on_vanishing = slot_on_vanishing,
 	.on_drained = slot_on_drained,
 	.on_gone = slot_on_gone,
 };
@@ -429,6 +437,7 @@ void program_tell(const struct program *p, struct news *news)
 	news->n_deaths = p->n_deaths;
 	news->n_lost = p->n_lost;
 	news->n_outlived = p->n_outlived;
+	news->n_vanishing = p->n_vanishing;
 	news->quiet = p->quiet;
 }
 
@@ -449,6 +458,8 @@ void program_report_answered(struct program *p, const struct holder *holder, str
 {
 	struct worker *w;
 
+	if (outcome == REPORT_HALF_DONE)
+		p->n_vanishing++;
 	TAILQ_FOREACH (w, &p->workers, entry) {
 		if (worker_holder(w) != holder)
 			continue;

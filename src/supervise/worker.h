@@ -50,6 +50,8 @@ struct worker_ops {
 	void (*on_ended)(void *owner, struct worker *w);
 	/* The kernel has killed n of its processes for lack of memory, and not the first one. */
 	void (*on_outlived)(void *owner, uint64_t n);
+	/* The server will lose a job of it, whose own FAIL was half done. */
+	void (*on_vanishing)(void *owner);
 	/* Everything it said is read: worker_n_lost() is known. */
 	void (*on_drained)(void *owner, struct worker *w);
 	/* Nothing more will come of it. To be freed after the present turn of the loop, not in the call. */

@@ -25,7 +25,7 @@ class Errors(Case):
         self.s.rule("half", verb="FAIL")
         with self.assertRaisesRegex(ServerError, "NOREPLICAS"):
             self.session.fail(jid)
-        self.c.wait_log(f"could not store the failure of job {jid} .*vanish")
+        self.c.wait_log(f"job {jid} .*in the middle of its worker's FAIL: it will vanish .*pushed again: ERR NOREPLICAS")
         self.kill_worker(self.session)
         self.assertEqual(self.c.wait(), 137)
         self.assertEqual(len(self.s.log(verb="FAIL")), 1)
@@ -34,7 +34,7 @@ class Errors(Case):
         jid, = self.held()
         self.s.rule("half", verb="FAIL")
         self.kill_worker(self.session)
-        self.c.wait_log(f"job {jid} .*will lose the job: ERR NOREPLICAS")
+        self.c.wait_log(f"job {jid} .*in the middle of its FAIL: it will vanish .*pushed again: ERR NOREPLICAS")
         self.assertEqual(self.c.wait(), 137)
         self.assertEqual(len(self.s.log(verb="FAIL")), 1)
 

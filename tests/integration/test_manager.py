@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import servers
 import tap
 from chargehand import Chargehand, binary
-from faktory_client import new_jid
+from faktory_client import ServerError, new_jid
 from manager import Manager
 from servers import wait_until
 
@@ -52,6 +52,21 @@ class Told(Case):
         session.fetch(queue)
         os.kill(c.worker_pid(), signal.SIGKILL)
         self.manager.wait(r"STATUS=.*; 1 death since the start; 1 job FAILed$")
+
+    def test_jobs_that_will_vanish(self):
+        """The server's storage fails in the middle of a worker's FAIL, and of one for a dead worker."""
+        c = self.start()
+        session = c.session(wid="a")
+        queue = new_jid()
+        for _ in range(2):
+            self.server.push("x", (), queue=queue)
+        first, _ = (session.fetch(queue)["jid"] for _ in range(2))
+        self.server.rule("half", verb="FAIL")
+        self.assertRaises(ServerError, session.fail, first)
+        self.manager.wait(r"STATUS=1 of 1 worker running; 1 job will vanish at the server$")
+        self.server.rule("half", verb="FAIL")
+        os.kill(c.worker_pid(), signal.SIGKILL)
+        self.manager.wait(r"STATUS=.*; 1 death since the start; 1 job FAILed; 2 jobs will vanish at the server$")
 
     def test_the_server_goes_and_comes(self):
         c = self.start()

@@ -234,6 +234,8 @@ Test(news, lines)
 		 "Stopping: 3 workers left, 7 jobs in hand"},
 		{{.n_slots = 1, .n_running = 1, .n_greeted = 1, .server_away = true, .n_deaths = 1, .n_lost = 25},
 		 "1 of 1 worker running; the server is away; 1 death since the start; 25 jobs FAILed"},
+		{{.n_slots = 1, .n_running = 1, .n_greeted = 1, .n_vanishing = 1},
+		 "1 of 1 worker running; 1 job will vanish at the server"},
 		{{.n_slots = 1, .n_running = 1, .n_greeted = 1, .n_outlived = 1},
 		 "1 of 1 worker running; 1 process killed for lack of memory, outlived by its worker"},
 		{{.n_slots = 1, .n_running = 1, .n_greeted = 1, .n_outlived = 2},

@@ -245,6 +245,18 @@ class Deaths(Case):
         self.assertEqual([outcome[f"CHARGEHAND_{what}"] for what in ("WORKER", "REPORT", "OUTCOME")], ["p.1", "FAIL", "settled"])
         self.assertEqual(outcome["MESSAGE"], f"p.1: job {jids[0]} (x): the server has taken its FAIL")
 
+    def test_a_job_that_will_vanish(self):
+        u = self.start()
+        p = u.take()
+        jid = self.give(p)
+        self.server.rule("half", verb="FAIL")
+        p.crash(signal.SIGSEGV)
+        (entry,) = wait_until(lambda: u.entries("JOB_VANISHES"))
+        self.assertEqual({k: v for k, v in entry.items() if k.startswith("CHARGEHAND_")},
+                         {"CHARGEHAND_WORKER": "p.1", "CHARGEHAND_JID": jid, "CHARGEHAND_REPORT": "FAIL",
+                          "CHARGEHAND_OUTCOME": "half done"})
+        self.assertEqual(entry["PRIORITY"], "3")
+
     def test_chargehand_is_killed(self):
         u = self.start()
         p = u.take()
