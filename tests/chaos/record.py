@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 
-BEFORE_SECONDS = 2  # harm to a keeper before its job was given out the last time
+BEFORE_SECONDS = 10  # harm to a keeper before its job was given out the last time
 AFTER_SECONDS = 20  # and after it was last heard of
 LOG_LINES = 30
 

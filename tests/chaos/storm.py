@@ -147,9 +147,10 @@ class Keeper:
         *lines, self._log_part = (self._log_part + text).split("\n")
         for line in lines:
             word, _, rest = line.partition(" ")
-            if word == "start":
+            jid = rest.split(" ", 1)[0]
+            if word == "start" and jid not in self.started:
                 self.progress_at = time.monotonic()
-                self.started.add(rest.split(" ", 1)[0])
+                self.started.add(jid)
         try:
             with open(f"/proc/{self.pid}/status") as f:
                 self.most_rss = max(self.most_rss, *(int(l.split()[1]) for l in f if l.startswith("VmRSS:")), 0)
@@ -280,12 +281,12 @@ class Storm:
 
     def _asleep(self, keeper, pick, a, b):
         """A worker is killed while its FETCH waits at the server, and jobs come then."""
-        self.asleep = (keeper, pick, time.monotonic() + 5, False)
+        self.asleep = self.asleep or (keeper, pick, time.monotonic() + 5, False)
 
     def _hang_up(self, keeper, pick, a, b):
         """The same, but it lives, and has only closed its connection."""
         keeper = self.keepers.get("scripted", keeper)
-        self.asleep = (keeper, pick, time.monotonic() + 5, keeper.name == "scripted")
+        self.asleep = self.asleep or (keeper, pick, time.monotonic() + 5, keeper.name == "scripted")
 
     def _tend_asleep(self, waiting, now):
         keeper, pick, until, hang_up = self.asleep
@@ -459,7 +460,7 @@ class Storm:
                 break
             if not pushed_all and now > progress_at + stuck_seconds:
                 raise Trouble(f"no job has been begun for {stuck_seconds} s; {started} of {self.n_jobs} so far")
-            if not self.asleep and (started >= fault_at or now >= fault_time and self.server_back is None):
+            if started >= fault_at or now >= fault_time and self.server_back is None:
                 self._fault()
                 if int(started) % 7 == 0:
                     for keeper in self.keepers.values():
