@@ -8,6 +8,7 @@
 #include "config/environment.h"
 #include "config/file.h"
 #include "config/name.h"
+#include "config/nearest.h"
 #include "config/option.h"
 #include <getopt.h>
 #include <stdarg.h>
@@ -44,6 +45,19 @@ static const char *value_of(const struct command_line *line, const char *name)
 	return line->given[option_find(name) - option_table];
 }
 
+static int say_unknown(const char *word, char **ret_message)
+{
+	/* Up to a '=': what follows may be a password. */
+	size_t bytes = strcspn(word, "="), dashes = strspn(word, "-");
+	const struct option_row *meant =
+		bytes > dashes ? nearest_option(word + dashes, bytes - dashes, OPTION_FILE_PROGRAM) : NULL;
+
+	if (meant)
+		return say(ret_message, CONFIG_USAGE, "%.*s: unknown option: did you mean --%s? --help lists them all",
+			   (int)bytes, word, meant->name);
+	return say(ret_message, CONFIG_USAGE, "%.*s: unknown option: --help lists them all", (int)bytes, word);
+}
+
 static int read_command_line(int argc, char *const argv[], struct command_line *ret, char **ret_message)
 {
 	struct option long_options[OPTIONS_MAX];
@@ -77,9 +91,7 @@ static int read_command_line(int argc, char *const argv[], struct command_line *
 			return say(ret_message, CONFIG_USAGE, "--%s: takes no value",
 				   option_table[optopt - OPTION_VALUE_FIRST].name);
 		if (value == '?')
-			/* Up to a '=': what follows may be a password. */
-			return say(ret_message, CONFIG_USAGE, "%.*s: unknown option: --help lists them all",
-				   (int)strcspn(word, "="), word);
+			return say_unknown(word, ret_message);
 		line.given[value - OPTION_VALUE_FIRST] = optarg ? optarg : "";
 	}
 	if (optind < argc)

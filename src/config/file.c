@@ -7,6 +7,7 @@
 #include "base/fileio.h"
 #include "base/macro.h"
 #include "config/name.h"
+#include "config/nearest.h"
 #include "config/option.h"
 #include "config/words.h"
 #include <fcntl.h>
@@ -136,6 +137,16 @@ static void set_row(struct parser *p, const struct option_row *row, const char *
 		p->found.server = true;
 }
 
+static void refuse_unknown(struct parser *p, const char *key)
+{
+	const struct option_row *meant = nearest_option(key, strlen(key), OPTION_COMMAND_LINE);
+
+	if (meant)
+		refuse(p, "%s: unknown: did you mean %s? The keys are in chargehand(8)", key, meant->name);
+	else
+		refuse(p, "%s: unknown: the keys are in chargehand(8)", key);
+}
+
 static int on_key(void *userdata, const char *section, const char *key, const char *value)
 {
 	struct parser *p = userdata;
@@ -160,7 +171,7 @@ static int on_key(void *userdata, const char *section, const char *key, const ch
 	}
 
 	if (!row || (row->scope == OPTION_COMMAND_LINE && strcmp(row->name, "name") != 0))
-		refuse(p, "%s: unknown: the keys are in chargehand(8)", key);
+		refuse_unknown(p, key);
 	else if (row->scope == OPTION_COMMAND_LINE)
 		refuse(p, "name: it stands in the section's own line: [program NAME]");
 	else if (in_program && row->scope == OPTION_SUPERVISOR)

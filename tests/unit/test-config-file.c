@@ -115,6 +115,8 @@ static const char *const wrong_files[][2] = {
 	{"x = 1\n", "f.conf:1: x: a key stands below [chargehand] or [program NAME]"},
 	{"[other]\nx = 1\n", "f.conf:2: [other]: unknown: the sections are [chargehand] and [program NAME]"},
 	{"[chargehand]\nnonsense = 1\n", "f.conf:2: nonsense: unknown: the keys are in chargehand(8)"},
+	{"[program p]\nstop_grace = 1s\n",
+	 "f.conf:2: stop_grace: unknown: did you mean stop-grace? The keys are in chargehand(8)"},
 	{"[chargehand]\ncheck = 1\n", "f.conf:2: check: unknown: the keys are in chargehand(8)"},
 	{"[chargehand]\nconfig = /f\n", "f.conf:2: config: unknown: the keys are in chargehand(8)"},
 	{"[chargehand]\ninstances = 1\n", "f.conf:2: instances: its place is [program NAME]"},

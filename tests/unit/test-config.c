@@ -2,6 +2,7 @@
  *
  * Every option, right and wrong, on the command line and in the file; which source wins; and what errors say.
  */
+#include "config/nearest.h"
 #include "config/option.h"
 #include "loaded-config.h"
 #include <stdio.h>
@@ -173,6 +174,42 @@ Test(config, wrong_values_are_told_with_what_would_be_right)
 	}
 }
 
+Test(config, what_was_meant)
+{
+	static const struct {
+		const char *word;
+		enum option_scope without;
+		const char *meant; /* NULL: nothing */
+	} rows[] = {
+		{"instances", OPTION_COMMAND_LINE, "instances"}, /* itself */
+		{"instance", OPTION_COMMAND_LINE, "instances"},
+		{"stop_grace", OPTION_COMMAND_LINE, "stop-grace"},
+		{"StopGrace", OPTION_COMMAND_LINE, "stop-grace"},
+		{"satte-dir", OPTION_COMMAND_LINE, "state-dir"},
+		{"state", OPTION_COMMAND_LINE, "state-dir"}, /* a beginning */
+		{"stat", OPTION_COMMAND_LINE, "state-dir"},
+		{"memory", OPTION_COMMAND_LINE, "memory-max"}, /* of two the first */
+		{"memory_hihg", OPTION_COMMAND_LINE, "memory-high"},
+		{"comand", OPTION_COMMAND_LINE, "command"},
+		{"comand", OPTION_FILE_PROGRAM, NULL},
+		{"cheek", OPTION_FILE_PROGRAM, "check"},
+		{"chekc", OPTION_FILE_PROGRAM, "check"},
+		{"cheek", OPTION_COMMAND_LINE, NULL},
+		{"sever", OPTION_COMMAND_LINE, "server"},
+		{"fewer", OPTION_COMMAND_LINE, NULL},
+		{"st", OPTION_COMMAND_LINE, NULL},
+		{"", OPTION_COMMAND_LINE, NULL},
+		{"instances-of-what-is-much-too-long", OPTION_COMMAND_LINE, NULL},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct option_row *row = nearest_option(rows[i].word, strlen(rows[i].word), rows[i].without);
+		cr_expect(eq(str, (char *)(row ? row->name : "nothing"),
+			     (char *)(rows[i].meant ? rows[i].meant : "nothing")),
+			  "%s", rows[i].word);
+	}
+}
+
 Test(config, wrong_command_lines)
 {
 	cr_assert(eq(int, LOAD("--nonsense", "w"), CONFIG_USAGE));
@@ -181,6 +218,12 @@ Test(config, wrong_command_lines)
 	cr_assert(eq(str, message, "--nonsense: unknown option: --help lists them all"));
 	cr_assert(eq(int, LOAD("-x", "w"), CONFIG_USAGE));
 	cr_assert(eq(str, message, "-x: unknown option: --help lists them all"));
+	cr_assert(eq(int, LOAD("--isntances=3", "w"), CONFIG_USAGE));
+	cr_assert(eq(str, message, "--isntances: unknown option: did you mean --instances? --help lists them all"));
+	cr_assert(eq(int, LOAD("-config=secret", "w"), CONFIG_USAGE));
+	cr_assert(eq(str, message, "-config: unknown option: did you mean --config? --help lists them all"));
+	cr_assert(eq(int, LOAD("--memory", "1G", "w"), CONFIG_USAGE));
+	cr_assert(eq(str, message, "--memory: unknown option: did you mean --memory-max? --help lists them all"));
 	cr_assert(eq(int, LOAD("--name", "n", "--command", "w"), CONFIG_USAGE));
 	cr_assert(eq(str, message, "--command: unknown option: --help lists them all"));
 	cr_assert(eq(int, LOAD("--instances"), CONFIG_USAGE));
