@@ -101,6 +101,9 @@ class Static(unittest.TestCase):
         self.assertEqual(c.wait(), 5)
         self.assertEqual(server.find(jobs[0]["jid"])[0], None)
         self.assertEqual(server.wait_jid(jobs[1]["jid"], "retries")["failure"]["errtype"], "WorkerExited")
+        with Chargehand(server) as idle:
+            idle.session(wid=new_jid()).beat()
+            self.assertLess(idle.rss_bytes(), 2 << 20)  # 1.5 MB when this was written; 2.5 are what it may need
 
 
 if __name__ == "__main__":
