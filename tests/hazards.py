@@ -34,7 +34,7 @@ HAZARDS = {
          "integration/test_long_reports.py": "without_the_server the_server_is_silent wait_in_their_workers"}),
     4: ("HELLO is answered whether the server is there or not", "gateway/intake.c: there is no other answer",
         {"integration/test_gateway.py": "server_gone_and_back a_server_that_does_not_greet"}),
-    5: ("an -ERR is four things: not executed, refused, ACK half done, FAIL half done", "faktory/resp.c, link/link.c, report/verdict.c",
+    5: ("an -ERR is four things: not executed, refused, ACK half done, FAIL half done", "faktory/resp.c, link/reply.c, report/verdict.c",
         {"integration/test_errors.py": "shutdown_in_the_middle_of_acks any_error_that_is_the_last_word one_connection_too_many "
                                        "a_fail_that_was_half_done_is_named a_stray_that_was_half_done_is_pushed_again "
                                        "a_report_of_the_dead_that_is_refused a_report_in_hand_that_is_refused_after_the_death",
@@ -67,7 +67,7 @@ HAZARDS = {
          {"integration/test_beats.py": "a_silent_wid_is_kept during_a_stop_with_a_long_grace the_reporters_link_is_down_when_it_is_due"}),
     14: ("a FETCH without an answer at chargehand's own death strands at most its job",
          "the manual, for nothing can be done", {"integration/test_survival.py": "held_jobs_are_failed_by_the_next"}),
-    15: ("an -ERR at the server's end is nil to a FETCH", "link/link.c, gateway/answer.c",
+    15: ("an -ERR at the server's end is nil to a FETCH", "link/reply.c, gateway/answer.c",
          {"integration/test_errors.py": "the_last_word_to_a_fetch_is_no_reason_to_end"}),
     16: ("a link with an unanswered FAIL ends in a reset, at its limit, and before anything is repeated", "report/reporter.c, link/dial.h",
          {"unit/test-reporter-rules.c": "a_link_with_an_unanswered_fail_ends_in_a_reset a_link_is_reset_when_an_unanswered_fail_is_out_of_time",

@@ -4,8 +4,8 @@
  * kept in a backlog that is written as soon as it does. Used by sessions and links alike; knows nothing of Faktory.
  *
  * The read event stays registered and the write event exists only while there is a backlog, so a command that passes
- * costs one recv(2) and one send(2), and an idle stream less than two hundred bytes. (bufferevents ask FIONREAD before each
- * read and change the epoll set around each write.)
+ * costs one recv(2) and one send(2), and an idle stream less than two hundred bytes. (bufferevents ask FIONREAD before
+ * each read and change the epoll set around each write.)
  *
  * Callbacks come from the event loop only, never out of stream_write(). The owner embeds the struct and finds itself by
  * container_of(); it may close the stream and free itself in a callback.
@@ -21,9 +21,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* How much is read at a time: one turn's share of a stream, so that a 100 MB job makes nobody else wait. Of 64 KB system
- * calls are a tenth of the cost of copying, and a command beside 10 MB jobs took 165 µs; of 16 KB, 70 µs, with a quarter
- * less of the jobs' 2 GB/s. So it is 16 where there is anybody to wait: more than one session, its link and the
+/* How much is read at a time: one turn's share of a stream, so that a 100 MB job makes nobody else wait. Of 64 KB
+ * system calls are a tenth of the cost of copying, and a command beside 10 MB jobs took 165 µs; of 16 KB, 70 µs, with a
+ * quarter less of the jobs' 2 GB/s. So it is 16 where there is anybody to wait: more than one session, its link and the
  * reporter's. */
 #define STREAM_READ_BYTES (64 * 1024)
 #define STREAM_READ_BESIDE_BYTES (16 * 1024)
@@ -38,8 +38,8 @@ struct stream_ops {
 	void (*on_readable)(struct stream *s);
 	/* The backlog has fallen below LOW after having been above HIGH, or is empty. */
 	void (*on_drained)(struct stream *s);
-	/* Writing the backlog failed; nothing will be written any more. It can be read to its end, as after a write that
-	 * failed. */
+	/* Writing the backlog failed; nothing will be written any more. It can be read to its end, as after a write
+	 * that failed. */
 	void (*on_broken)(struct stream *s, int error);
 };
 
