@@ -192,7 +192,7 @@ def _name(test):
 
 class _Report:
     def __init__(self, verbose):
-        self.verbose, self.done, self.bad, self.skipped = verbose, 0, 0, 0
+        self.verbose, self.done, self.bad, self.skipped, self.slow = verbose, 0, 0, 0, []
 
     def say(self, text):
         for line in text.rstrip("\n").split("\n"):
@@ -202,6 +202,7 @@ class _Report:
         self.done += 1
         self.bad += bool(trouble)
         self.skipped += bool(skip)
+        self.slow = sorted([*self.slow, (seconds, name)], reverse=True)[:5]
         mark = "not ok" if trouble else "ok"
         print(f"{mark} {self.done} - {name}" + (f" # SKIP {' '.join(skip.split())}" if skip else ""))
         if trouble:
@@ -294,5 +295,8 @@ def main(notes=(), module="__main__"):
         shutil.rmtree(directory, ignore_errors=True)
         if outer:
             os.environ["TMPDIR"] = outer
+    for seconds, name in report.slow:
+        if seconds > 5:
+            report.say(f"{name} took {seconds:.0f} s")
     report.say(f"{report.done - report.bad - report.skipped} passed, {report.bad} failed, {report.skipped} skipped")
     sys.exit(1 if report.bad else 0)

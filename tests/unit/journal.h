@@ -40,14 +40,22 @@ static inline unsigned count_files(const char *prefix)
 	return n;
 }
 
+/* A test that failed half-way has left directories in it as well. */
 static inline void empty_dir_at(int fd)
 {
 	DIR *d = fdopendir(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	struct dirent *e;
 
-	while (d && (e = readdir(d)))
-		if (e->d_name[0] != '.')
-			(void)unlinkat(fd, e->d_name, 0);
+	while (d && (e = readdir(d))) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || unlinkat(fd, e->d_name, 0) == 0)
+			continue;
+		int below = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (below < 0)
+			continue;
+		empty_dir_at(below);
+		(void)close(below);
+		(void)unlinkat(fd, e->d_name, AT_REMOVEDIR);
+	}
 	if (d)
 		closedir(d);
 }
