@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
 
@@ -17,9 +18,10 @@ static int kernel_openat(int dir_fd, const char *path, int flags, mode_t mode)
 	return openat(dir_fd, path, flags, mode);
 }
 
+/* Not every musl has it. */
 static int kernel_renameat2(int old_dir_fd, const char *old_path, int new_dir_fd, const char *new_path, unsigned flags)
 {
-	return renameat2(old_dir_fd, old_path, new_dir_fd, new_path, flags);
+	return (int)syscall(SYS_renameat2, old_dir_fd, old_path, new_dir_fd, new_path, flags);
 }
 
 const struct journal_io journal_kernel_io = {
