@@ -28,6 +28,7 @@ import threading
 import time
 
 GHOST_SECONDS = 8
+UNREAD_SECONDS = 0.5  # what a chargehand that is paused may leave lying
 REPORTS = ("ACK", "FAIL", "PUSH", "PUSHB")  # what is written down
 CHUNK = 65536
 
@@ -51,7 +52,7 @@ class Gift:
 
     def __init__(self, when, link, jid, end):
         self.when, self.link, self.jid, self.end = when, link, jid, end
-        self.delivered = False
+        self.delivered = self.swallowed = False
 
     def __repr__(self):
         return f"<{self.when:.3f} {self.link} gave {self.jid}{'' if self.delivered else ', not delivered'}>"
@@ -74,7 +75,7 @@ class Link:
         self.end, self.ended = None, None  # "cut", "closed" by chargehand, "killed", "server"; when
         self.ghost_until = None
         self.near_eof = self.far_eof = False
-        self.far_ended = None
+        self.near_ended = self.far_ended = None
 
     def __str__(self):
         return f"{self.owner}#{self.number}"
@@ -205,8 +206,10 @@ class Proxy:
         with self.lock:
             for link in list(self._open):
                 self._pump(link)
+            # One that the server has ended can have had something to pass on yet, or it has just been passed on.
             ended = [l for l in self.all_links if l.owner == owner and
-                     (l.end is None or l.end == "closed" and l.ended >= since)]
+                     (l.end is None or l.end == "closed" and l.ended >= since or
+                      l.end == "server" and (l.near_ended or l.ended) >= since - UNREAD_SECONDS)]
             for link in ended:
                 self._end(link, "killed")
                 link.end = "killed"
@@ -379,7 +382,7 @@ class Proxy:
             if data is None:
                 return
             if data == b"":
-                link.near_eof = True
+                link.near_eof, link.near_ended = True, time.monotonic()
                 self._end(link, "closed")
                 self._drop_socket(link, "near")
                 link.down = []
@@ -406,6 +409,9 @@ class Proxy:
             self._hear_server(link, data, now)
             if link.near is not None and not link.swallow_until:
                 link.down.append((self._later_by(link, now), data))
+            elif link.swallow_until:
+                for gift in link.gifts:
+                    gift.swallowed = not gift.delivered
 
     @staticmethod
     def _ready(queue, now):

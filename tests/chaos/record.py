@@ -114,7 +114,7 @@ def story(verdict, jid):
                f"{g.link.end} {(g.link.ended or storm.begun) - storm.begun:.3f}") for g in verdict.gifts[jid]]
     for generation, (how, when, journal, _) in keeper.endings.items():
         told = f", journal: {journal[jid]}" if jid in journal else ""
-        if how == "killed" or told:
+        if told:
             lines.append((when, f"chargehand {keeper.name}.{generation} {how}{told}"))
     lines += [(when, f"  {owner} {text}") for when, owner, text in record.events
               if owner in ("", keeper.name) and since <= when <= until]

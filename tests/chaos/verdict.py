@@ -4,7 +4,7 @@ proxy's words and gifts, the journal as each killed chargehand left it, the sign
 
 A job may be done (acknowledged), thrown away (FAILed with retry 0), in its queue, in retries, or dead. What is excused, each by
 a record of it and no other:
-  network   the reply that gave the job out was lost on a link that was cut: the server gave it to nobody
+  network   the reply that gave the job out was lost on a link that was cut, or half open: the server gave it to nobody
   P7        the reply was the last on a link of a chargehand that was killed before it had read it (it is not in its journal)
   server    the server was killed with a FETCH, ACK or FAIL unanswered: it loses or strands one job for each (its own fault)
   returned twice  the answer to a return to the queue was lost, and it was repeated: the job was there, and is done, twice
@@ -29,6 +29,7 @@ OURS = {"WorkerOutOfMemory", "HostOutOfMemory", "WorkerSignaled", "WorkerExited"
 FAIL_REPEAT_SECONDS = 10
 PROXY_SECONDS = 2  # what a delay may add between two words
 DEAD_SECONDS = 0.2  # after its SIGKILL nobody takes a process for alive
+PID_SECONDS = 30  # and so long its pid is not another's
 RESERVED_SECONDS = 1  # a job that a killed server stranded was reserved no longer before
 RSS_MAX_KIB = 16 * 1024
 
@@ -120,6 +121,8 @@ class Verdict:
             return None
         if any(w.when > gift.when for w in self.words[jid]):
             return None
+        if gift.swallowed and not gift.delivered:
+            return "network"
         if not gift.delivered and gift.link.end in ("cut", "killed"):
             return "network" if gift.link.end == "cut" else "P7"
         killed = self._killed_with(gift)
@@ -270,7 +273,7 @@ class Verdict:
             right = "killed" in endings
         death = self.storm.deaths.get(pid)
         given = [g.when for g in self.gifts[jid]]
-        if errtype == "WorkerSignaled" and death and given and given[-1] > death + DEAD_SECONDS and \
+        if "by SIGKILL" in message and death and given and DEAD_SECONDS < given[-1] - death < PID_SECONDS and \
                 not self._started_by(jid, pid):
             self.problem(f"{jid}: it was given out after its worker's death, and failed instead of put back", jid)
         if not right:
