@@ -33,12 +33,9 @@ bool gather_begin(struct session *s, const char *p, size_t bytes)
 }
 
 /* Whether the line that is gathered has no end yet. Each byte is looked at once, however few come at a time. */
-bool gather_is_partial(struct session *s, const char *p, size_t bytes)
+bool gather_is_partial(const struct session *s, const char *p, size_t bytes)
 {
-	if (!s->seated || memchr(p + s->gathered_bytes, '\n', bytes - s->gathered_bytes))
-		return false;
-	s->gathered_bytes = (uint32_t)bytes;
-	return true;
+	return s->seated && !memchr(p + s->gathered_bytes, '\n', bytes - s->gathered_bytes);
 }
 
 /* How much may be kept of what comes. */

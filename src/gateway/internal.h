@@ -227,7 +227,7 @@ bool intake_can_follow(const struct session *s, const struct hold *h); /* anothe
 
 /* gather.c */
 bool gather_begin(struct session *s, const char *p, size_t bytes);
-bool gather_is_partial(struct session *s, const char *p, size_t bytes);
+bool gather_is_partial(const struct session *s, const char *p, size_t bytes);
 size_t gather_input_max(const struct session *s);
 void gather_end(struct session *s);
 void gather_pass_seat(struct session *s, struct request *r);

@@ -177,6 +177,12 @@ class Many(Case):
     def check_all_are_failed(self):
         self.s.wait(working=0, retries=len(self.jids), timeout=60)
         self.assertEqual({job["failure"]["message"] for job in self.s.retries()}, {"in its own words"})
+        # Whoever was in hand has made room.
+        jid, = self.held()
+        self.s.stop()
+        self.say(long_fail(jid, 1_000_000))
+        self.s.start()
+        self.check_failed(jid)
 
     def test_wait_in_their_workers(self):
         self.s.stop()
