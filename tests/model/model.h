@@ -13,7 +13,7 @@
  *     enter, hand over     src/gateway/answer.c (answer_job), src/ledger/keep.c
  *     read a line          src/gateway/intake.c (intake_report and what it calls)
  *     certify, return      src/supervise/undertaker.c; that it is drained before: src/supervise/worker.c
- *     send, recall         src/report/reporter.c, src/ledger/ledger.c (hold_fail_until_usec)
+ *     send, recall         src/report/outgoing.c, src/report/reporter.c, src/ledger/ledger.c (hold_fail_until_usec)
  *     give up              src/link/link.c (link_look)
  *     read an answer       src/gateway/answer.c (answer_report), src/report/reporter.c (reporter_on_verdict)
  *     start                src/supervise/estate.c, src/ledger/keep.c (keep_restore)
