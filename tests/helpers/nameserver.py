@@ -42,8 +42,12 @@ def need():
             reason = f"there is no {path} to be replaced"
     if not reason and _libc.unshare(CLONE_NEWNS | CLONE_NEWNET) != 0:
         reason = f"no namespaces: {os.strerror(ctypes.get_errno())}"
+    try:
+        if not reason:
+            _mount("none", "/", MS_REC | MS_PRIVATE)
+    except OSError as e:
+        reason = f"no mounts of one's own: {e.strerror}"
     tap.need("namespaces", reason)
-    _mount("none", "/", MS_REC | MS_PRIVATE)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
 
