@@ -269,7 +269,13 @@ int hello_parse(const char *args, size_t bytes, struct hello *ret)
 	while (bytes > 0 && is_blank(args[bytes - 1]))
 		bytes--;
 	end = args + bytes;
-	o = json_parse(args, bytes);
+	json = malloc(bytes);
+	if (!json)
+		return -ENOMEM;
+	/* Where it is strict, json-c 0.18 takes these bytes for control characters. */
+	for (size_t i = 0; i < bytes; i++)
+		json[i] = (unsigned char)args[i] < 0x80 ? args[i] : '?';
+	o = json_parse(json, bytes);
 	if (!json_object_is_type(o, json_type_object))
 		return -EBADMSG;
 	json_object_object_foreach(o, key, value) if (value && strcasecmp(key, "labels") == 0)
@@ -279,9 +285,6 @@ int hello_parse(const char *args, size_t bytes, struct hello *ret)
 			return k;
 	}
 
-	json = malloc(bytes);
-	if (!json)
-		return -ENOMEM;
 	json[h.json_bytes++] = '{';
 	if (json_object_object_length(o) > 0)
 		while (*p != '}') {
