@@ -4,6 +4,7 @@
 that the build knows all of them. Reads files only."""
 import os
 import re
+import shutil
 import sys
 
 sys.dont_write_bytecode = True
@@ -108,7 +109,7 @@ def is_tracked(path):
 
 def read_tracked():
     import subprocess
-    if not os.path.exists(os.path.join(TOP, ".git")):
+    if not os.path.exists(os.path.join(TOP, ".git")) or not shutil.which("git"):
         return None
     run = subprocess.run(["git", "-C", TOP, "ls-files"], capture_output=True, text=True)
     return set(run.stdout.split("\n")) if run.returncode == 0 else None
