@@ -6,6 +6,7 @@ the host's own, so what was just built runs there, and nothing that is done to f
   reason = missing()                     None, or why there is no such machine here
   reason = unfit()                       None, or why what was built cannot run in one
   status, output = run(["sh", "-c", "..."], systemd=True, units=DIRECTORY, after="dbus.service", limit=100)
+  run(..., pc=True)                      an emulated PC with a stock kernel instead: slower, and it tells of pressure (PSI)
   suspend(70)                            inside: all of it sleeps for so many seconds
 """
 import functools
@@ -46,9 +47,9 @@ def _shim():
     return ""
 
 
-def run(command, systemd=False, units=None, after=None, limit=100, memory="512M", env=None):
+def run(command, systemd=False, units=None, after=None, limit=100, memory="512M", env=None, pc=False):
     """Its status is the command's; 124 after the limit, 125 when the machine stopped."""
-    words = [kit("umlrun"), "-t", str(limit), "-m", memory]
+    words = [kit("qemurun" if pc else "umlrun"), "-t", str(limit), "-m", memory]
     for name in PASSED_ON:
         if name in os.environ:
             words += ["-e", name]
@@ -56,7 +57,7 @@ def run(command, systemd=False, units=None, after=None, limit=100, memory="512M"
         words += ["-e", f"{name}={value}"]
     words += ["-s"] if systemd else []
     words += ["-u", units] if units else []
-    environment = dict(os.environ, LD_PRELOAD=_shim(), VM_CACHE=_cache())
+    environment = dict(os.environ, LD_PRELOAD="" if pc else _shim(), VM_CACHE=_cache())
     if after:
         environment["VM_AFTER"] = after
     # Its memory is a file, which is not to go to a disk; and a limit of its own says more than that of the test.

@@ -82,6 +82,14 @@ class Systemd(Boots):
         self.boot(self.python("vm/test_systemd.py"), words="machine systemd cc", systemd=True,
                   after="dbus.service systemd-journald.service")
 
+    def test_oomd(self):
+        """The kit fetches a kernel for it, once."""
+        lacking = [name for name in ("qemu-system-x86_64", "cpio", "modprobe", "/lib/systemd/systemd-oomd")
+                   if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")]
+        tap.need("oomd", f"no {lacking[0]}" if lacking else None)
+        self.boot(self.python("vm/test_oomd.py"), words="machine systemd cc", systemd=True, pc=True, memory="1024M",
+                  after="dbus.service systemd-journald.service")
+
 
 if __name__ == "__main__":
     tap.main()
