@@ -22,7 +22,7 @@ from servers import wait_until
 LIBRARY = "python-cdrx"
 JOBS = 3
 PATIENCE = 30  # seconds for a worker to start
-WIDTH = 100
+WIDTH = 104
 
 
 def say(text="", depth=0):
