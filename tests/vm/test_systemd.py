@@ -212,6 +212,19 @@ class Deaths(Case):
         self.assertRegex(entry["MESSAGE"], r"^p\.1 \(pid \d+\) was killed by the kernel at its own memory limit")
         self.assertIn(entry["MESSAGE"], u.log().splitlines())  # once, and in the unit's log
 
+    def test_a_worker_at_the_limit_of_the_unit(self):
+        u = self.start(config="restart = always\n", drop_in="MemoryMax=48M\n")
+        p = u.take()
+        u.wait_show("ActiveState", "^active$")
+        jid = self.give(p)
+        self.assertFalse(p.eat(100))
+        failure = self.failure(jid)
+        self.assertEqual(failure["errtype"], "HostOutOfMemory")
+        self.assertRegex(failure["message"], rf"was killed by the kernel at the memory limit of the cgroup \S+/{re.escape(u.name)}, "
+                                             r"around its own \(48 MiB\), ")
+        u.take()
+        self.assertEqual([u.show("ActiveState"), u.show("Result"), u.show("NRestarts")], ["active", "success", "0"])
+
     def test_one_that_the_kernel_spares_goes_with_the_others(self):
         spared = "echo -1000 >/proc/self/oom_score_adj; exec sleep 100000"
         u = self.start(command=f"sh -c 'sh -c \"{spared}\" & exec {puppets.program()}'",
