@@ -52,7 +52,7 @@ class Gift:
 
     def __init__(self, when, link, jid, end):
         self.when, self.link, self.jid, self.end = when, link, jid, end
-        self.delivered = self.swallowed = False
+        self.delivered = self.lost = False  # lost here
 
     def __repr__(self):
         return f"<{self.when:.3f} {self.link} gave {self.jid}{'' if self.delivered else ', not delivered'}>"
@@ -337,6 +337,7 @@ class Proxy:
         self._end(link, "cut")
         self._drop_socket(link, "near", how)
         self._lose(link, "cut off on its way")
+        self._lose_gifts(link)
         link.up, link.down = [], []
 
     # --- one link: everything that can be done now
@@ -410,8 +411,7 @@ class Proxy:
             if link.near is not None and not link.swallow_until:
                 link.down.append((self._later_by(link, now), data))
             elif link.swallow_until:
-                for gift in link.gifts:
-                    gift.swallowed = not gift.delivered
+                self._lose_gifts(link)
 
     @staticmethod
     def _ready(queue, now):
@@ -508,6 +508,11 @@ class Proxy:
             word.lost = why
             if word.verb in REPORTS or word.verb == "FETCH":
                 self.lost.append(word)
+
+    @staticmethod
+    def _lose_gifts(link):
+        for gift in link.gifts:
+            gift.lost = not gift.delivered
 
     def _hear_chargehand(self, link, data, now):
         *lines, link.line = (link.line + data).split(b"\n")

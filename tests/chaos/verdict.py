@@ -121,10 +121,8 @@ class Verdict:
             return None
         if any(w.when > gift.when for w in self.words[jid]):
             return None
-        if gift.swallowed and not gift.delivered:
-            return "network"
-        if not gift.delivered and gift.link.end in ("cut", "killed"):
-            return "network" if gift.link.end == "cut" else "P7"
+        if not gift.delivered and (gift.lost or gift.link.end in ("cut", "killed")):
+            return "P7" if gift.link.end == "killed" else "network"
         killed = self._killed_with(gift)
         if killed and jid not in killed[1] and gift.link.last_reply is gift:
             return "P7"
@@ -163,9 +161,10 @@ class Verdict:
                 self._take_token(jid, lambda when: -RESERVED_SECONDS < when - reserved < 2 * RESERVED_SECONDS):
             self.excused["server"] += 1
             return
-        if self._returned_twice(jid) and any(w.verb == "ACK" and w.answer == "+OK" and w.when > self.gifts[jid][-1].when
-                                             for w in self.words[jid]) and self._finishing(jid):
-            self.excused["returned twice"] += 1  # and done twice: an ACK ends one of two reservations of one jid
+        reported = [w.verb for w in self.words[jid] if w.answer == "+OK" and self.gifts[jid] and
+                    w.when > self.gifts[jid][-1].when]
+        if self._returned_twice(jid) and ("ACK" in reported and self._finishing(jid) or "FAIL" in reported):
+            self.excused["returned twice"] += 1  # and reported twice: that ends one of two reservations of one jid
             return
         last = self.words[jid][-1] if self.words[jid] else None
         if last and last.verb == "FAIL" and last.answer is None and jid in self.late:
