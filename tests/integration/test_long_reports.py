@@ -227,5 +227,9 @@ class RealOne(One):
     kind = "real"
 
 
+class RealMany(Many):
+    kind = "real"
+
+
 if __name__ == "__main__":
     tap.main(notes=notes)
