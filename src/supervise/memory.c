@@ -10,7 +10,7 @@
 struct memory {
 	const struct subtree *subtree;
 	struct surroundings_past past;
-	usec_t unread_usec; /* of a death before whose report only what could matter was read; 0: none */
+	usec_t unread_usec;  /* of a death before whose report only what could matter was read; 0: none */
 	struct tally shared; /* of the group that workers share whose leaves count nothing */
 };
 
