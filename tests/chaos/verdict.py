@@ -142,8 +142,10 @@ class Verdict:
         return max(times, default=self.storm.jobs[jid].pushed)
 
     def _unanswered_by_killed_server(self, jid):
-        last = self.words[jid][-1] if self.words[jid] else None
-        return bool(last and last.lost_with_server and self.storm.server_ends[last.lost_with_server][1])
+        """The last that was said of it, or something since it was given out: what is repeated finds it gone."""
+        given = max((g.when for g in self.gifts[jid]), default=0)
+        return any(w.lost_with_server and self.storm.server_ends[w.lost_with_server][1]
+                   for w in self.words[jid] if w.when >= given or w is self.words[jid][-1])
 
     def _returned_twice(self, jid):
         """A return is repeated until it is answered: at worst a job is there twice."""
