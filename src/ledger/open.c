@@ -18,9 +18,11 @@ static int kernel_openat(int dir_fd, const char *path, int flags, mode_t mode)
 	return openat(dir_fd, path, flags, mode);
 }
 
-/* Not every musl has it. */
+/* Not every musl has it; and what plain renameat(2) can do is not to fail where the other is not to be had. */
 static int kernel_renameat2(int old_dir_fd, const char *old_path, int new_dir_fd, const char *new_path, unsigned flags)
 {
+	if (flags == 0)
+		return renameat(old_dir_fd, old_path, new_dir_fd, new_path);
 	return (int)syscall(SYS_renameat2, old_dir_fd, old_path, new_dir_fd, new_path, flags);
 }
 

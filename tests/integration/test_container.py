@@ -202,8 +202,10 @@ class Narrow(Case):
     def test_no_more_processes_for_now(self):
         """Whatever counts as a healthy life, a start that fails is none: it is not tried again at once, and for ever."""
         python = self.anybody()
+        leaks = f"{os.environ.get('ASAN_OPTIONS', '')}:detect_leaks=0"  # that would need a process
         c = Container(self, python, "-c", "", options=["--healthy", "0", "--restart", "always"], wait=False,
-                      prefix=[*self.NOBODY, "prlimit", "--nproc=1:1"], env={"STATE_DIRECTORY": "", "HOME": "/nonexistent"})
+                      prefix=[*self.NOBODY, "prlimit", "--nproc=1:1"],
+                      env={"STATE_DIRECTORY": "", "HOME": "/nonexistent", "ASAN_OPTIONS": leaks})
         c.wait_log("cannot be started for want of a process: Resource temporarily unavailable", count=2)
         c.signal(signal.SIGTERM)
         self.assertEqual(c.wait(), 0)
