@@ -23,15 +23,15 @@ from servers import wait_until
 # What chargehand, a puppet and what starts them need. Docker's default profile (28.2) allows each of these to a container
 # without privileges, and so what works under this filter works under that one.
 ALLOWED = """
-accept4 access arch_prctl bind brk capget capset chdir clock_getres clock_gettime clock_nanosleep close close_range connect dup
-dup2 dup3 epoll_create1 epoll_ctl epoll_wait eventfd2 execve exit exit_group faccessat faccessat2 fallocate fcntl fdatasync
+accept4 access arch_prctl bind brk capget capset chdir clock_getres clock_gettime clock_nanosleep close close_range connect
+dup dup2 dup3 epoll_create1 epoll_ctl epoll_wait eventfd2 execve exit exit_group faccessat faccessat2 fallocate fcntl fdatasync
 fgetxattr flock fork fstat fstatfs fsync ftruncate futex getcwd getdents64 getegid geteuid getgid getgroups getpeername getpgid
 getpgrp getpid getppid getrandom getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday getuid io_destroy
 io_getevents io_setup io_submit ioctl kill listen lseek lstat madvise mkdir mkdirat mmap mprotect mremap munmap nanosleep
 newfstatat open openat pidfd_open pidfd_send_signal pipe pipe2 poll ppoll prctl pread64 prlimit64 pwrite64 read readlink
-readlinkat recvfrom recvmsg rename renameat renameat2 rmdir rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity
-sched_yield sendmsg sendto set_robust_list set_tid_address setpgid setsid setsockopt shutdown sigaltstack signalfd4 socket stat
-statfs statx sysinfo tgkill time umask uname unlink unlinkat vfork wait4 waitid write writev
+readlinkat recvfrom recvmsg rename renameat rmdir rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield
+sendmsg sendto set_robust_list set_tid_address setpgid setsid setsockopt shutdown sigaltstack signalfd4 socket stat statfs
+statx sysinfo tgkill time umask uname unlink unlinkat vfork wait4 waitid write writev
 """.split()
 NEW_NAMESPACES = 0x7e020000
 FILTER = {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": errno.EPERM, "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [
