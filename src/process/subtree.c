@@ -19,14 +19,16 @@
 
 #define SCOPE_TIMEOUT_USEC (5 * USEC_PER_SEC)
 
-static const char *const kinds[] = {
-	[SUBTREE_NONE] = "none",   [SUBTREE_GIVEN] = "--cgroup", [SUBTREE_UNIT] = "unit",
-	[SUBTREE_SCOPE] = "scope", [SUBTREE_OWN] = "own group",
+static const char *const places[_SUBTREE_KIND_MAX] = {
+	[SUBTREE_NONE] = "no cgroups",
+	[SUBTREE_UNIT] = "cgroups in the unit",
+	[SUBTREE_SCOPE] = "cgroups in a scope",
+	[SUBTREE_OWN] = "cgroups in the own group",
 };
 
-const char *subtree_kind_to_string(enum subtree_kind kind)
+const char *subtree_kind_to_place(enum subtree_kind kind)
 {
-	return kinds[kind];
+	return places[kind];
 }
 
 _printf_(2, 3) static void explain(struct subtree *s, const char *format, ...)

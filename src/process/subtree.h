@@ -28,7 +28,8 @@ enum subtree_kind {
 	SUBTREE_OWN,
 	_SUBTREE_KIND_MAX,
 };
-const char *subtree_kind_to_string(enum subtree_kind kind);
+/* "cgroups in the unit", "no cgroups": for a status. NULL for SUBTREE_GIVEN: it was asked for. */
+const char *subtree_kind_to_place(enum subtree_kind kind);
 
 struct subtree_request {
 	bool none;              /* not wanted */

@@ -22,4 +22,7 @@ struct bookkeeper *bookkeeper_free(struct bookkeeper *b);
 /* NULL when there is none: accepts NULL. */
 struct journal *bookkeeper_journal(const struct bookkeeper *b);
 
+/* There is a journal, and it does not hold all that it should: the disk is full, say. Accepts NULL. */
+bool bookkeeper_is_failing(const struct bookkeeper *b);
+
 #endif

@@ -12,7 +12,8 @@
 bool news_is_same(const struct news *a, const struct news *b)
 {
 	if (a->stopping != b->stopping || a->server_away != b->server_away || a->n_deaths != b->n_deaths ||
-	    a->n_lost != b->n_lost || a->n_outlived != b->n_outlived || a->n_vanishing != b->n_vanishing)
+	    a->n_lost != b->n_lost || a->n_outlived != b->n_outlived || a->n_vanishing != b->n_vanishing ||
+	    a->journal_failing != b->journal_failing)
 		return false;
 	if (a->stopping)
 		return a->n_left == b->n_left && a->n_holds == b->n_holds;
@@ -53,6 +54,8 @@ char *news_format(const struct news *n, char buffer[NEWS_TEXT_MAX])
 		add(buffer, ", %zu job%s in hand", n->n_holds, plural(n->n_holds));
 	if (n->server_away)
 		add(buffer, "; the server is away");
+	if (n->journal_failing)
+		add(buffer, "; the journal cannot be written");
 	if (n->n_deaths > 0)
 		add(buffer, "; %" PRIu64 " death%s since the start", n->n_deaths, plural(n->n_deaths));
 	if (n->n_lost > 0)
@@ -62,5 +65,7 @@ char *news_format(const struct news *n, char buffer[NEWS_TEXT_MAX])
 	if (n->n_outlived > 0)
 		add(buffer, "; %" PRIu64 " process%s killed for lack of memory, outlived by %s", n->n_outlived,
 		    n->n_outlived == 1 ? "" : "es", n->n_outlived == 1 ? "its worker" : "their workers");
+	if (n->place && !n->stopping)
+		add(buffer, "; %s", n->place);
 	return buffer;
 }

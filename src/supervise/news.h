@@ -21,11 +21,13 @@ struct news {
 	uint64_t n_vanishing;      /* jobs that the server will lose, for it failed in the middle of their FAIL */
 	size_t n_holds;            /* told only while it is to become less: when quiet, and stopping */
 	bool quiet, stopping, server_away;
+	bool journal_failing; /* should chargehand die now, jobs are left to their leases */
+	const char *place;    /* subtree_kind_to_place(); borrowed and always the same, NULL: as asked */
 };
 
 bool news_is_same(const struct news *a, const struct news *b); /* in what is told */
 
-/* "4 of 4 workers running; 2 deaths, 7 jobs lost in hand". Returns buffer. */
+/* "4 of 4 workers running; 2 deaths since the start; 7 jobs FAILed; cgroups in the unit". Returns buffer. */
 char *news_format(const struct news *n, char buffer[NEWS_TEXT_MAX]);
 
 #endif

@@ -18,6 +18,7 @@ import servers
 import tap
 from chargehand import Chargehand
 from faktory_client import make_job, new_jid
+from manager import Manager
 from servers import wait_until
 from test_death import is_alive
 
@@ -522,17 +523,21 @@ class Journal(Case):
         self.addCleanup(subprocess.run, ["umount", "--lazy", self.state])
         s = servers.shared("dev")
         ballast = os.path.join(self.state, "ballast")
-        c = self.start(s, "hello; fetch Q n=3000; ack #0; hold")
+        manager = Manager()
+        self.addCleanup(manager.close)
+        c = self.start(s, "hello; fetch Q n=3000; ack #0; hold", env={"NOTIFY_SOCKET": manager.path})
         c.wait_log("running .hello.")
         with open(ballast, "wb", 0) as f, self.assertRaisesRegex(OSError, "No space"):
             while True:
                 f.write(bytes(4096))
         jids = self.push(s, 3000)
         c.wait_log("The journal cannot take everything: .* No space left on device")
+        manager.wait("STATUS=1 of 1 worker running; the journal cannot be written$")
         s.wait_jid(jids[0], None)
         self.wait_held(s, jids[1:])
         os.unlink(ballast)
         c.wait_log("The journal is complete again")
+        manager.wait("STATUS=1 of 1 worker running$")
         self.kill(c)
         self.start(s, "hello; hold").wait_log("left 2999 jobs: 2999 to be FAILed as SupervisorDied")
         self.failures(s, jids[1:])

@@ -144,12 +144,12 @@ class Life(Case):
         u = self.start(instances=2, drop_in="User=nobody\n")
         one, two = u.take(hello=False), u.take(hello=False)
         one.hello("a", wid="one")
-        u.wait_show("StatusText", "^2 of 2 workers running, 1 without HELLO so far$")
+        u.wait_show("StatusText", "^2 of 2 workers running, 1 without HELLO so far; cgroups in the unit$")
         self.assertEqual(u.show("ActiveState"), "activating")
         two.hello("a", wid="two")
         u.wait_show("ActiveState", "^active$")
-        u.wait_show("StatusText", "^2 of 2 workers running$")
-        self.assertRegex(run("systemctl", "status", u.name), r'(?m)^ +Status: "2 of 2 workers running"$')
+        u.wait_show("StatusText", "^2 of 2 workers running; cgroups in the unit$")
+        self.assertRegex(run("systemctl", "status", u.name), r'(?m)^ +Status: "2 of 2 workers running; cgroups in the unit"$')
         pid = u.pid()
         group = read(f"/proc/{pid}/cgroup").strip().removeprefix("0::")
         self.assertTrue(group.endswith(f"/{u.name}/chargehand"), group)
@@ -201,7 +201,7 @@ class Deaths(Case):
         self.assertFalse(p.eat(64))
         self.assertEqual(self.failure(jid)["errtype"], "WorkerOutOfMemory")
         u.take()
-        u.wait_show("StatusText", "^1 of 1 worker running; 1 death since the start; 1 job FAILed$")
+        u.wait_show("StatusText", "^1 of 1 worker running; 1 death since the start; 1 job FAILed; cgroups in the unit$")
         self.assertEqual([u.show("ActiveState"), u.show("Result"), u.show("NRestarts")], ["active", "success", "0"])
         (entry,) = wait_until(lambda: u.entries("OUT_OF_MEMORY"))
         self.assertEqual({k: v for k, v in entry.items() if k.startswith("CHARGEHAND_")},
@@ -326,13 +326,13 @@ class Server(Case):
         u = Unit(server.url)
         self.addCleanup(u.close)
         u.take()
-        u.wait_show("StatusText", "^1 of 1 worker running$")
+        u.wait_show("StatusText", "^1 of 1 worker running; cgroups in the unit$")
         server.kill()
-        u.wait_show("StatusText", "^1 of 1 worker running; the server is away$")
+        u.wait_show("StatusText", "^1 of 1 worker running; the server is away; cgroups in the unit$")
         (entry,) = wait_until(lambda: u.entries("SERVER_LOST"))
         self.assertIn(f":{server.port}", entry["CHARGEHAND_SERVER"])
         server.restart()
-        u.wait_show("StatusText", "^1 of 1 worker running$")
+        u.wait_show("StatusText", "^1 of 1 worker running; cgroups in the unit$")
         self.assertEqual(u.show("ActiveState"), "active")
 
 
@@ -386,7 +386,7 @@ class OfAUser(Case):
             return
         pid, _ = self.started()
         self.check_leaf(pid, r"^/user.slice/user-1234.slice/user@1234.service/app.slice/with.service/sh\.1-1$")
-        wait_until(lambda: show("StatusText") == "1 of 1 worker running, 1 without HELLO so far")
+        wait_until(lambda: show("StatusText") == "1 of 1 worker running, 1 without HELLO so far; cgroups in the unit")
         self.assertEqual(show("ActiveState"), "activating")
 
     def test_a_unit_that_does_not_delegate(self):
