@@ -8,6 +8,7 @@ import unittest
 import servers
 from chargehand import Chargehand
 from faktory_client import new_jid
+from servers import wait_until
 
 IN_TIME = 3.0  # a worker's library waits for 5 s at least; this leaves some of them to a busy machine
 
@@ -30,7 +31,9 @@ class Case(unittest.TestCase):
 
     def held(self, n=1, session=None, **more):
         jids = [self.s.push(queue=self.queue, **more) for _ in range(n)]
-        self.assertEqual([(session or self.session).fetch(self.queue)["jid"] for _ in jids], jids)
+        session = session or self.session
+        taken = [wait_until(lambda: session.fetch(self.queue), what="a job") for _ in jids]  # asked again without a link
+        self.assertEqual([job["jid"] for job in taken], jids)
         return jids
 
     def in_time(self, action, limit=IN_TIME):
