@@ -270,8 +270,8 @@ class Dead(Case):
         first = self.queue
         self.queue += "first"
         self.worker("for i in range(100):\n  s.sendall(b'INFO\\r\\n' * 400)\n  time.sleep(0.002)\n"
-                    f"s.sendall(b'FETCH {first}\\r\\n')\ntime.sleep(600)\n")
-        self.s.wait_jid(jid, "working", 30)
+                    f"s.sendall(b'FETCH {first}\\r\\n' * 5)\ntime.sleep(600)\n")  # the server may be too late for one
+        self.s.wait_jid(jid, "working", 60)
         wait_until(lambda: self.c.process.poll() is None and self.blocked(), 20, "its socket is full")
         pid = int(self.c.wait_log("started").split("pid ")[1].split(")")[0])
         os.kill(pid, signal.SIGKILL)
