@@ -27,6 +27,7 @@ from record import Record, story
 OURS = {"WorkerOutOfMemory", "HostOutOfMemory", "WorkerSignaled", "WorkerExited", "WorkerHung", "WorkerStopped",
         "JobStranded", "SupervisorDied"}
 FAIL_REPEAT_SECONDS = 10
+GIVE_UP_SECONDS = 7.5  # a link that swallows a FAIL is given up after 7 s at most, and the next is dialled
 PROXY_SECONDS = 2  # what a delay may add between two words
 DEAD_SECONDS = 0.2  # after its SIGKILL nobody takes a process for alive
 PID_SECONDS = 30  # and so long its pid is not another's
@@ -151,6 +152,19 @@ class Verdict:
         """A return is repeated until it is answered: at worst a job is there twice."""
         return sum(w.verb == "PUSHB" for w in self.words[jid]) > 1
 
+    def _swallowed_before_absence(self, jid):
+        """Its FAIL went into a link that was half open, and when that was given up the server was away, for longer than it
+        may be repeated."""
+        given = max((g.when for g in self.gifts[jid]), default=0)
+        fails = [w.when for w in self.lost[jid] if w.verb == "FAIL" and w.when >= given]
+        if not fails:
+            return False
+        since, until = min(fails) + GIVE_UP_SECONDS, min(fails) + FAIL_REPEAT_SECONDS
+        told = [(when, text.startswith("server is back")) for when, owner, text in self.storm.record.events
+                if owner == "" and text.startswith("server ")]
+        before = [back for when, back in told if when < since]
+        return bool(before) and not before[-1] and not any(back for when, back in told if since <= when < until)
+
     def _finishing(self, jid):
         return [r for r in self.runs[jid] if r.word in ("sending", "sent", "ok", "done")]
 
@@ -170,6 +184,9 @@ class Verdict:
             return
         last = self.words[jid][-1] if self.words[jid] else None
         if last and last.verb == "FAIL" and last.answer is None and jid in self.late:
+            self.excused["late"] += 1
+            return
+        if jid in self.late and self._swallowed_before_absence(jid):
             self.excused["late"] += 1
             return
         self.problem(f"{jid} is still reserved, and nobody holds it", jid)
