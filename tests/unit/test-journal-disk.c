@@ -155,8 +155,12 @@ Test(journal_disk, full_file_system)
 	int fd;
 
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("tmpfs", dir_path, "tmpfs", 0, "size=2m") < 0)
-		cr_skip_test("cannot mount a small file system: %s", strerror(errno));
+	    mount("tmpfs", dir_path, "tmpfs", 0, "size=2m") < 0) {
+		int error = errno;
+
+		close_dir(); /* a test that is skipped is not torn down */
+		cr_skip_test("cannot mount a small file system: %s", strerror(error));
+	}
 	close(dir_fd);
 	dir_fd = s.dir_fd = open(dir_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	j = open_with(&s);
@@ -210,8 +214,11 @@ Test(journal_disk, interval_syncs_once_for_all_and_rests)
 	struct journal *j = open_with(&s);
 	usec_t now;
 
-	if (opening.sync_error < 0)
+	if (opening.sync_error < 0) {
+		journal_close(j);
+		close_dir();
 		cr_skip_test("io_submit cannot be had: %s", strerror(-opening.sync_error));
+	}
 	let_it_recover(j);
 	uint64_t syncs = status_of(j).n_syncs;
 	unsigned blocking = fault.made[CALL_FDATASYNC];
