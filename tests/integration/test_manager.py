@@ -38,7 +38,7 @@ class Told(Case):
         c = self.start(options=["--instances", "2"])
         self.manager.wait("STATUS=2 of 2 workers running, 2 without HELLO so far")
         c.session(0, wid="a")
-        c.wait_log(r"\.1: starting -> running")
+        c.wait_log(r"\.[12]: starting -> running")
         c.session(1, wid="b")
         heard = self.manager.wait("READY=1", r"STATUS=2 of 2 workers running(; the server is away)?$")
         self.assertEqual([told for told in self.manager.told if "READY=1" in told], [heard])
