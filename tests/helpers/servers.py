@@ -18,6 +18,7 @@
 Only a DevServer has more (devmischief.py explains the words):
   s.rule("die", verb="FETCH", at=10)  s.control("kick", wid="w1")  s.log(verb="FAIL")  s.mark() ... s.log(since=...)
 
+Case is for tests that run on both: whoever wants them on the real server has kind = "real" in a class of his own.
 shared(kind, ...) is one server for all tests of a process. available() says which kinds can be had here and
 why not, need_real() skips a test there; wait_until() waits for any condition.
 What is left when the caller dies: nothing, both servers notice.
@@ -33,14 +34,25 @@ import sys
 import tempfile
 import threading
 import time
+import unittest
 import urllib.parse
 import urllib.request
 
 import tap
-from faktory_client import Client, Closed, Error, ServerError, make_job
+from faktory_client import Client, Closed, Error, ServerError, make_job, new_jid
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SETS = ("working", "retries", "dead", "scheduled")
+
+
+class Case(unittest.TestCase):
+    kind = "dev"
+    maxDiff = 2000
+
+    def setUp(self):
+        if self.kind == "real":
+            need_real()
+        self.queue = f"q{new_jid()}"
 
 
 def wait_until(condition, timeout=30, what=None, every=0.005):

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-import unittest
 
 import servers
 from chargehand import Chargehand
@@ -13,15 +12,7 @@ from servers import wait_until
 IN_TIME = 3.0  # a worker's library waits for 5 s at least; this leaves some of them to a busy machine
 
 
-class Case(unittest.TestCase):
-    kind = "dev"
-    maxDiff = 1000
-
-    def setUp(self):
-        if self.kind == "real":
-            servers.need_real()
-        self.queue = f"q{new_jid()}"
-
+class Case(servers.Case):
     def begin(self, *options, url=None, env=None, **server):
         self.s = servers.make(self.kind, **server)
         self.addCleanup(self.s.close)

@@ -17,7 +17,6 @@ twice: what happens to a job without it, said by a client that keeps to no rule,
 import os
 import signal
 import sys
-import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
@@ -31,15 +30,11 @@ from servers import wait_until
 LEASE = 60  # the shortest that the server knows
 
 
-class Case(unittest.TestCase):
-    kind = "dev"
+class Case(servers.Case):
     factor = 1
-    maxDiff = 1000
 
     def setUp(self):
-        if self.kind == "real":
-            servers.need_real()
-        self.queue = f"q{new_jid()}"
+        super().setUp()
         self.clock = Hasty(self.factor)
         self.addCleanup(self.clock.close)
 

@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 import time
-import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
@@ -23,15 +22,7 @@ from faktory_client import Client, Closed, ServerError, make_job, new_jid
 from servers import wait_until
 
 
-class Case(unittest.TestCase):
-    kind = "dev"
-    maxDiff = 500
-
-    def setUp(self):
-        if self.kind == "real":
-            servers.need_real()
-        self.queue = "q" + new_jid()
-
+class Case(servers.Case):
     def server(self, **options):
         if not options:
             return servers.shared(self.kind)

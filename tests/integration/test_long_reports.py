@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import time
-import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
@@ -32,13 +31,9 @@ def long_fail(jid, size):
     return (line % (jid, ("%s," % json.dumps("x" * 1000)) * lines)).replace('"end"', json.dumps("end" + "y" * pad)) + "\r\n"
 
 
-class Case(unittest.TestCase):
-    kind = "dev"
-
+class Case(servers.Case):
     def setUp(self):
-        if self.kind == "real":
-            servers.need_real()
-        self.queue = f"q{new_jid()}"
+        super().setUp()
         self.s = servers.make(self.kind)
         self.addCleanup(self.s.close)
         self.c = Chargehand(self.s, options=["--restart", "never"])

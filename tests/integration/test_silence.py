@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import time
-import unittest
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -27,14 +26,9 @@ FOR_EVER = 300  # seconds that no test waits
 SOON = 12  # what has not been sent again ten seconds after the first time is not sent any more
 
 
-class Case(unittest.TestCase):
-    kind = "dev"
-    maxDiff = 1000
-
+class Case(servers.Case):
     def setUp(self):
-        if self.kind == "real":
-            servers.need_real()
-        self.queue = f"q{new_jid()}"
+        super().setUp()
         self.s = servers.make(self.kind, **({"scale": 1} if self.kind == "dev" else {}))
         self.addCleanup(self.s.close)
         self.proxy = Proxy(self.s.port)

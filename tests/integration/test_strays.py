@@ -17,7 +17,6 @@ import socket
 import subprocess
 import sys
 import time
-import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
@@ -30,15 +29,7 @@ from faktory_client import make_job, new_jid
 from servers import wait_until
 
 
-class Case(unittest.TestCase):
-    kind = "dev"
-    maxDiff = 1000
-
-    def setUp(self):
-        if self.kind == "real":
-            servers.need_real()
-        self.queue = f"q{new_jid()}"
-
+class Case(servers.Case):
     def begin(self, *command, options=(), own=False):
         self.s = servers.make(self.kind) if own else servers.shared(self.kind)
         if own:

@@ -140,13 +140,18 @@ class Within(Without):
         self.addCleanup(self.directory.close)
         return ["--cgroup", self.directory.path]
 
-    def test_what_is_left_is_removed_when_it_has_ended(self):
+    def stage_with_remnant(self):
+        """A worker is dead, and its child can't be ended. Returns the child as well."""
         s = self.stage(1, command=["sh", "-c", f"sleep 100000 & exec {puppets.program()}"])
         p = s.take()
         child = self.child(p)
         self.freezer.freeze(child)
         p.kill()
-        s.chargehand.wait_log(r"The cgroup p\.1-1 cannot be removed while")
+        s.chargehand.wait_log(r"The cgroup p\.1-1 cannot be removed while a process in it does not end")
+        return s, child
+
+    def test_what_is_left_is_removed_when_it_has_ended(self):
+        s, _ = self.stage_with_remnant()
         s.take()
         self.assertEqual(self.directory.leaves(), ["p.1-1", "p.1-2"])
         self.freezer.thaw()
@@ -154,12 +159,7 @@ class Within(Without):
         self.assertEqual(self.directory.leaves(), ["p.1-2"])
 
     def test_what_is_left_is_removed_by_the_next_chargehand(self):
-        s = self.stage(1, command=["sh", "-c", f"sleep 100000 & exec {puppets.program()}"])
-        p = s.take()
-        child = self.child(p)
-        self.freezer.freeze(child)
-        p.kill()
-        s.chargehand.wait_log(r"The cgroup p\.1-1 cannot be removed while a process in it does not end")
+        s, child = self.stage_with_remnant()
         self.assertEqual(s.chargehand.stop(), 0)
         s.chargehand.wait_log(r"The cgroup p\.1-1 is not empty; it is left to the next chargehand")
         self.assertEqual(self.directory.pids(), [child])

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
@@ -19,14 +18,9 @@ from faktory_client import make_job, new_jid
 from servers import wait_until
 
 
-class Case(unittest.TestCase):
-    kind = "dev"
-    maxDiff = 2000
-
+class Case(servers.Case):
     def setUp(self):
-        if self.kind == "real":
-            servers.need_real()
-        self.queue = f"q{new_jid()}"
+        super().setUp()
         self.flag = os.path.join(os.environ["TMPDIR"], new_jid())
 
     def server(self, **options):

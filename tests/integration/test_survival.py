@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
@@ -41,13 +40,9 @@ def helper(*words):
     return subprocess.run([program, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-class Case(unittest.TestCase):
-    kind = "dev"
-
+class Case(servers.Case):
     def setUp(self):
-        if self.kind == "real":
-            servers.need_real()
-        self.queue = f"q{new_jid()}"
+        super().setUp()
         self.state = tempfile.mkdtemp(prefix="state.")
 
     def own_server(self, **options):

@@ -112,6 +112,18 @@ static inline void send_fail(struct hold *h)
 	give(h, REPORT_FAIL, line, bytes, 0);
 }
 
+/* Of jid-000000 and as many as there are to be, when the link is ready. */
+static inline void send_fails(unsigned n)
+{
+	char jid[32];
+
+	LOOP_UNTIL(base, reporter_is_ready(reporter));
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(jid, sizeof(jid), "jid-%06u", i);
+		send_fail(add(jid, 0));
+	}
+}
+
 static inline void send_worker(struct hold *h, enum report_kind kind)
 {
 	char *line;

@@ -89,13 +89,7 @@ Test(reporter, a_silent_link_is_given_up_while_a_fail_can_be_repeated)
 
 Test(reporter, a_link_that_answers_something_is_not_silent)
 {
-	char jid[32];
-
-	LOOP_UNTIL(base, reporter_is_ready(reporter));
-	for (unsigned i = 0; i < 5; i++) {
-		snprintf(jid, sizeof(jid), "jid-%06u", i);
-		send_fail(add(jid, 0));
-	}
+	send_fails(5);
 	LOOP_UNTIL(base, server.n_lines == 5);
 	usec_t begun = clock_now_usec();
 	for (unsigned i = 1; i <= 4; i++) {
@@ -130,11 +124,7 @@ Test(reporter, no_more_are_on_their_way_than_can_be_answered_in_time)
 {
 	char jid[32];
 
-	LOOP_UNTIL(base, reporter_is_ready(reporter));
-	for (unsigned i = 0; i < 3000; i++) {
-		snprintf(jid, sizeof(jid), "jid-%06u", i);
-		send_fail(add(jid, 0));
-	}
+	send_fails(3000);
 	LOOP_UNTIL(base, server.n_lines >= 2000);
 	loop_drain(base);
 	cr_assert_eq(server.n_lines, 2000);
