@@ -46,7 +46,7 @@ struct gateway_ops {
 	/* Something has ended that one may have been waiting for: a session, its input, a FETCH, a hold. May come
 	 * often; asks for a look at the listener_* predicates after the present turn, not in the call. */
 	void (*on_change)(void *worker);
-	/* The other end of a session is gone, and perhaps the worker with it. Not the place to deal with that. */
+	/* The same where the other end of a session is gone, and the worker perhaps with it. */
 	void (*on_eof)(void *worker);
 };
 

@@ -224,7 +224,6 @@ void session_mark_eof(struct session *s)
 	s->eof = true;
 	stream_pause(&s->stream);
 	s->listener->n_open--;
-	listener_changed(s->listener);
 	s->listener->gateway->ops->on_eof(s->listener->worker);
 }
 

@@ -14,7 +14,7 @@
 /* Chunks given to one sendmsg(2). An evbuffer's chunks grow with what is added, so a few are a lot of bytes. */
 #define OUTBOX_CHUNKS 16
 
-static unsigned n_open;
+static unsigned n_open; /* streams of all owners */
 
 struct outbox {
 	struct evbuffer *buffer;

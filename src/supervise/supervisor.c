@@ -348,16 +348,17 @@ static void supervisor_close(struct supervisor *s)
 
 static void supervisor_tell(struct supervisor *s)
 {
-	struct news news = {
+	struct news news;
+
+	if (!s->herald)
+		return;
+	news = (struct news){
 		.n_holds = ledger_n_holds(s->shop.ledger),
 		.stopping = s->stopping,
 		.server_away = !reporter_is_ready(s->shop.reporter),
 		.journal_failing = bookkeeper_is_failing(s->bookkeeper),
 		.place = s->config->cgroup_mode == CGROUP_AUTO ? subtree_kind_to_place(s->shop.subtree->kind) : NULL,
 	};
-
-	if (!s->herald)
-		return;
 	program_tell(s->program, &news);
 	herald_tell(s->herald, &news);
 }
