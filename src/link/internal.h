@@ -12,6 +12,9 @@
 #include "link/link.h"
 #include "link/stream.h"
 
+/* Why a link is lost to what never was one's server. */
+#define LINK_NO_SERVER "what answers there does not greet as a Faktory server of protocol version 2"
+
 /* Between HI and +OK. */
 struct greeting {
 	struct link *link;

@@ -135,7 +135,7 @@ void link_on_greeting(struct link *l)
 	}
 	if (l->state == LINK_GREETING) {
 		if (r->kind != '+' || hi_parse(r->head, r->head_bytes, &l->greeting->hi) < 0) {
-			link_lose(l, "what answers there does not greet as a Faktory server of protocol version 2");
+			link_lose(l, LINK_NO_SERVER);
 			return;
 		}
 		link_set_state(l, LINK_GREETED);

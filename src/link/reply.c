@@ -202,7 +202,8 @@ void link_on_readable(struct stream *s)
 		if (present.resp.done)
 			resp_reset(&present.resp);
 		if (resp_scan(&present.resp, p, (size_t)n, &used) < 0) {
-			link_lose(l, "the server sent bytes that are no reply");
+			link_lose(l, l->state == LINK_GREETING ? LINK_NO_SERVER
+							       : "the server sent bytes that are no reply");
 			return;
 		}
 		if (l->state == LINK_READY)

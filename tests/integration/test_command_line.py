@@ -317,6 +317,11 @@ class Check(Case):
             self.assertIn(text, out)
             self.assertTrue(out.isascii() and out.replace("\n", "").isprintable())
 
+    def test_what_is_no_faktory_server_is_called_so_in_the_log(self):
+        for answer in (b"SSH-2.0-x\r\n", b'+HI {"v":3}\r\n', b"\0\xff\r\n"):
+            c = self.chargehand(None, "sleep", "1000", url=self.answering(answer))
+            c.wait_log("cannot be reached: what answers there does not greet as a Faktory server of protocol version 2")
+
     def test_a_command_that_is_not_there(self):
         status, out, _ = self.check(self.server().url, "no-such-command-anywhere")
         self.assertEqual(status, 127)
