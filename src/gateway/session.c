@@ -19,10 +19,9 @@ static const struct link_ops session_link_ops;
 
 static void session_update_reading(struct session *s)
 {
-	bool want = !s->eof && !s->over && s->in_bytes < gather_input_max(s) &&
-		    !(s->link && link_is_ready(s->link) && link_is_full(s->link));
+	bool want = s->in_bytes < gather_input_max(s) && !(s->link && link_is_ready(s->link) && link_is_full(s->link));
 
-	if (s->over || want == s->stream.reading)
+	if (s->over || s->eof || want == s->stream.reading)
 		return;
 	if (want)
 		(void)stream_resume(&s->stream);
@@ -222,7 +221,6 @@ void session_mark_eof(struct session *s)
 	if (s->eof || s->over)
 		return;
 	s->eof = true;
-	stream_pause(&s->stream);
 	s->listener->n_open--;
 	s->listener->gateway->ops->on_eof(s->listener->worker);
 }
@@ -291,7 +289,13 @@ void session_read(struct session *s, bool to_the_end)
 
 static void session_on_readable(struct stream *stream)
 {
-	session_read(container_of(stream, struct session, stream), false);
+	struct session *s = container_of(stream, struct session, stream);
+
+	/* Not when the end is read: that may be a death's first sign, and this can wait until its jobs are FAILed. */
+	if (s->eof || s->over)
+		stream_pause(stream);
+	else
+		session_read(s, false);
 }
 
 static void session_on_drained(struct stream *stream)

@@ -4,8 +4,6 @@
  */
 #include "supervise/pump.h"
 
-#include <stdbool.h>
-
 /* One turn's share: what a pipe holds by default (pipe(7)). What a living process goes on to write comes with the next
  * turn, and does not keep anybody else waiting. */
 #define PUMP_TURN_BYTES (64 * 1024)
@@ -24,15 +22,18 @@ static bool pump_read(struct pump *p)
 		outlet_write(p->outlet, buffer, (size_t)n);
 		return (size_t)n == sizeof(buffer);
 	}
-	/* Closed later, with the rest: at the end of a worker there is no time for it (supervise/end.c). */
-	if (n == 0 || errno != EAGAIN)
-		event_del(&p->event);
+	p->ended = n == 0 || errno != EAGAIN;
 	return false;
 }
 
 static void pump_on_readable(_unused_ evutil_socket_t fd, _unused_ short events, void *userdata)
 {
-	pump_drain(userdata);
+	struct pump *p = userdata;
+
+	/* A turn after its end was read: at the end of a worker there is no time for it (supervise/end.c). */
+	if (p->ended)
+		event_del(&p->event);
+	pump_drain(p);
 }
 
 int pump_open(struct pump *p, struct event_base *base, int fd, struct outlet *outlet)
@@ -47,7 +48,7 @@ int pump_open(struct pump *p, struct event_base *base, int fd, struct outlet *ou
 
 void pump_drain(struct pump *p)
 {
-	for (size_t bytes = 0; p->fd >= 0 && bytes < PUMP_TURN_BYTES; bytes += PUMP_READ_BYTES)
+	for (size_t bytes = 0; p->fd >= 0 && !p->ended && bytes < PUMP_TURN_BYTES; bytes += PUMP_READ_BYTES)
 		if (!pump_read(p))
 			break;
 }

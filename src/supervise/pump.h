@@ -10,9 +10,11 @@
 #include "process/tail.h"
 #include "supervise/outlet.h"
 #include <event2/event_struct.h>
+#include <stdbool.h>
 
 struct pump {
 	int fd; /* -EBADF: not open */
+	bool ended; /* its end has been read */
 	struct event event;
 	struct tail tail;
 	struct outlet *outlet;
