@@ -63,7 +63,7 @@ def measure(chargehand, quick, note):
             note(f"kills with {n_jobs} jobs, round {r + 1} of {rounds}")
             result.setdefault(("chargehand", n_jobs), []).append(ours.kills(n))
             if bean:
-                result.setdefault(("beanstalkd", n_jobs), []).append(run_tool("beanstalk", port, n, n_jobs))
+                result.setdefault(("beanstalkd", n_jobs), []).append(run_tool("beanstalk", tool("hold"), port, n, n_jobs))
             if n_jobs == 1:
                 result.setdefault(("chain", 1), []).append([v * 2 for v in run_tool("chain", n)])
         ours.stop()

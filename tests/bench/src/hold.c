@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * hold N: a worker that fetches N jobs, says "PID N" on standard output, and waits to be killed. As small as a process
- * can be, so that its own end takes the kernel no time.
+ * can be, so that its own end takes the kernel no time. hold beanstalk PORT N: the same for beanstalkd, so that who is
+ * compared has the same victims.
  */
 #include <arpa/inet.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,22 +50,36 @@ static void say(int fd, const char *text, int n)
 	}
 }
 
-int main(int argc, char **argv)
+static int dial(const char *port)
 {
-	const char *url = getenv("FAKTORY_URL"), *colon = url ? strrchr(url, ':') : NULL;
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int n = argc == 2 ? atoi(argv[1]) : 0, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	char text[256];
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)atoi(port)),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (!colon || n < 1) {
-		fprintf(stderr, "usage: FAKTORY_URL=tcp://127.0.0.1:PORT hold N\n");
-		return 2;
-	}
-	address.sin_port = htons((uint16_t)atoi(colon + 1));
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		perror("hold: connect");
-		return 1;
+		exit(1);
 	}
+	return fd;
+}
+
+static void reserve(const char *port, int n)
+{
+	int fd = dial(port);
+
+	for (int i = 0; i < n; i++)
+		say(fd, "reserve\r\n", 9);
+	until(fd, "JOBMARK!", n);
+}
+
+static void fetch(const char *port, int n)
+{
+	int fd = dial(port);
+	char text[256];
+
 	until(fd, "+HI", 1);
 	say(fd, text,
 	    snprintf(text, sizeof(text),
@@ -74,6 +90,41 @@ int main(int argc, char **argv)
 		say(fd, "FETCH s300\r\n", 12);
 		until(fd, "\"retry\":25}", 1);
 	}
+}
+
+/* As a worker of some age has been. Of those the kernel has to call each when its memory goes, which takes some 10 µs;
+ * otherwise it would be chance whose victims have been on one only. */
+static void be_on_every_processor(void)
+{
+	cpu_set_t all, one;
+
+	if (sched_getaffinity(0, sizeof(all), &all) < 0)
+		return;
+	for (int i = 0; i < CPU_SETSIZE; i++) {
+		if (!CPU_ISSET(i, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(i, &one);
+		(void)sched_setaffinity(0, sizeof(one), &one);
+	}
+	(void)sched_setaffinity(0, sizeof(all), &all);
+}
+
+int main(int argc, char **argv)
+{
+	const char *url = getenv("FAKTORY_URL"), *colon = url ? strrchr(url, ':') : NULL;
+	int n = argc > 1 ? atoi(argv[argc - 1]) : 0;
+	char text[64];
+
+	if (argc == 4 && strcmp(argv[1], "beanstalk") == 0 && n > 0) {
+		reserve(argv[2], n);
+	} else if (argc == 2 && colon && n > 0) {
+		fetch(colon + 1, n);
+	} else {
+		fprintf(stderr, "usage: FAKTORY_URL=tcp://127.0.0.1:PORT hold N, or hold beanstalk PORT N\n");
+		return 2;
+	}
+	be_on_every_processor();
 	say(STDOUT_FILENO, text, snprintf(text, sizeof(text), "%d %d\n", (int)getpid(), n));
 	for (;;)
 		pause();
