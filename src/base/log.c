@@ -69,11 +69,14 @@ enum log_style log_detect_style(void)
 	const char *stream = getenv("JOURNAL_STREAM");
 	unsigned long long dev, ino;
 	struct stat st;
+	char *end;
 
 	/* "DEVICE:INODE" in decimal (systemd.exec(5)). A variable that was inherited past a redirection names
 	 * another file. */
-	if (!stream || sscanf(stream, "%llu:%llu", &dev, &ino) != 2 || fstat(STDERR_FILENO, &st) < 0)
+	if (!stream || fstat(STDERR_FILENO, &st) < 0)
 		return LOG_STYLE_PLAIN;
+	dev = strtoull(stream, &end, 10);
+	ino = *end == ':' ? strtoull(end + 1, &end, 10) : 0;
 	return st.st_dev == dev && st.st_ino == ino ? LOG_STYLE_PRIORITY : LOG_STYLE_PLAIN;
 }
 

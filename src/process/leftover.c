@@ -4,13 +4,12 @@
  */
 #include "process/leftover.h"
 
-#include "base/fileio.h"
 #include "process/pidfd.h"
+#include "process/procstat.h"
 #include "process/tree.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -20,30 +19,12 @@
 /* Of one round; what is more is for the next. */
 #define FOUND_MAX 256
 
-int leftover_start_ticks(pid_t pid, uint64_t *ret)
-{
-	char path[32], text[1024];
-	size_t bytes;
-	int r;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	r = fileio_read_into_at(AT_FDCWD, path, text, sizeof(text), &bytes);
-	if (r < 0)
-		return r == -ENOENT ? -ESRCH : r;
-	/* The second field, the name, is any bytes in parentheses; starttime is field 22. */
-	const char *p = strrchr(text, ')');
-	if (!p || sscanf(p + 1, " %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %" SCNu64,
-			 ret) != 1)
-		return -EBADMSG;
-	return 0;
-}
-
 static bool is_leftover(const struct leftover *left, size_t n_left, pid_t pid)
 {
-	uint64_t ticks;
+	struct proc_stat stat;
 
 	for (size_t i = 0; i < n_left; i++) {
-		if (left[i].pid == pid && leftover_start_ticks(pid, &ticks) == 0 && ticks == left[i].start_ticks)
+		if (left[i].pid == pid && proc_stat_read(pid, &stat) == 0 && stat.start_ticks == left[i].start_ticks)
 			return true;
 		if (left[i].mark && *left[i].mark && tree_contains(&(struct tree){.mark = left[i].mark}, pid))
 			return true;

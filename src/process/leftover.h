@@ -18,9 +18,6 @@ struct leftover {
 	uint64_t start_ticks; /* when it was started */
 };
 
-/* When the process was started, in ticks since the boot. -ESRCH when there is none; -errno. */
-int leftover_start_ticks(pid_t pid, uint64_t *ret) _must_check_;
-
 /* SIGKILL to all of them, again until none is found: a process may fork meanwhile. Waits for their ends (pidfd,
  * poll(2)), so it is for the time before the loop runs. *ret_n: how many were ended, on failure too. -ETIMEDOUT when
  * some do not end; -errno. */

@@ -80,6 +80,16 @@ static const char *below_root(const char *path, const char *root)
 	return strncmp(path, root, n) == 0 && (path[n] == 0 || path[n] == '/') ? path + n : NULL;
 }
 
+/* In place, at each blank. False: there are fewer than n words. */
+static bool split(char *s, char **words, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && (words[i] = strsep(&s, " ")))
+		i++;
+	return i == n;
+}
+
 /* "36 35 98:0 /root /mount opts fields - type source superopts". The first mount of the type below which the path is;
  * option: one that the file system must have, or NULL. */
 static int find_mount(const char *mountinfo, const char *type, const char *option, const char *path, char **ret_mount,
@@ -87,15 +97,15 @@ static int find_mount(const char *mountinfo, const char *type, const char *optio
 {
 	for (const char *line = mountinfo; line && *line; line = strchr(line, '\n'), line = line ? line + 1 : NULL) {
 		_cleanup_free_ char *copy = strndup(line, strcspn(line, "\n")), *dir = NULL;
-		char root[4096], mount[4096], kind[64], options[1024];
 
 		if (!copy)
 			return -ENOMEM;
-		const char *right = strstr(copy, " - ");
-		if (!right || sscanf(copy, "%*s %*s %*s %4095s %4095s", root, mount) != 2 ||
-		    sscanf(right, " - %63s %*s %1023s", kind, options) != 2 || strcmp(kind, type) != 0 ||
-		    (option && !has_word(options, option)))
+		char *left[5], *right[3], *middle = strstr(copy, " - ");
+		if (!middle || !split(middle + STRLEN(" - "), right, ARRAY_SIZE(right)) ||
+		    !split(copy, left, ARRAY_SIZE(left)) || strcmp(right[0], type) != 0 ||
+		    (option && !has_word(right[2], option)))
 			continue;
+		char *root = left[3], *mount = left[4];
 		unescape(root);
 		unescape(mount);
 		const char *below = path ? below_root(path, root) : NULL;

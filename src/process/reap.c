@@ -5,6 +5,7 @@
 #include "process/reap.h"
 
 #include "base/fileio.h"
+#include "process/procstat.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -17,7 +18,6 @@
 #define ID_PIDFD ((idtype_t)3)
 
 #define PROC_FILE_BYTES_MAX ((size_t)1 << 20) /* a user can be in many groups */
-#define PF_EXITING 0x00000004UL               /* the kernel's include/linux/sched.h; in proc(5) as flags */
 
 /* As the system call fills it, whatever the width of the C library's time_t. */
 struct kernel_rusage {
@@ -83,9 +83,9 @@ static bool is_pending(const char *status, const char *key, int signal)
 
 bool process_is_ending(pid_t pid)
 {
-	_cleanup_free_ char *status = NULL, *stat = NULL;
-	char path[32], state;
-	unsigned long flags;
+	_cleanup_free_ char *status = NULL;
+	struct proc_stat stat;
+	char path[32];
 	size_t bytes;
 
 	/* A fatal signal is pending for each thread until the thread takes it, and then the thread is exiting. */
@@ -94,12 +94,7 @@ bool process_is_ending(pid_t pid)
 		return true;
 	if (is_pending(status, "\nSigPnd:", SIGKILL) || is_pending(status, "\nShdPnd:", SIGKILL))
 		return true;
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (fileio_read_at(AT_FDCWD, path, PROC_FILE_BYTES_MAX, &stat, &bytes) < 0)
-		return true;
-	const char *p = strrchr(stat, ')'); /* a name may contain one */
-	return !p || sscanf(p, ") %c %*d %*d %*d %*d %*d %lu", &state, &flags) != 2 || state == 'Z' || state == 'X' ||
-	       flags & PF_EXITING;
+	return proc_stat_read(pid, &stat) < 0 || proc_stat_is_exiting(&stat);
 }
 
 int exit_info_to_status(const struct exit_info *e)

@@ -8,6 +8,8 @@
 #define uthash_nonfatal_oom(t) ((t)->refused = true)
 #include "process/tree.h"
 
+#include "process/procstat.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -133,36 +135,21 @@ static int children_by_threads(pid_t pid, struct pids *pids)
 	return r;
 }
 
-static pid_t parent_of(const char *name)
-{
-	char path[64], text[512];
-	pid_t ppid = 0;
-	char state;
-
-	(void)snprintf(path, sizeof(path), "/proc/%.16s/stat", name);
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	ssize_t n = read(fd, text, sizeof(text) - 1);
-	if (n <= 0)
-		return 0;
-	text[n] = 0;
-	/* The second field, the name, is any bytes in parentheses. */
-	const char *p = strrchr(text, ')');
-	return p && sscanf(p + 1, " %c %d", &state, &ppid) == 2 ? ppid : 0;
-}
-
 /* A kernel without CONFIG_PROC_CHILDREN. */
 static int children_by_scan(pid_t parent, struct pids *pids)
 {
 	DIR *dir = opendir("/proc");
+	struct proc_stat stat;
 	int r = 0;
 
 	if (!dir)
 		return -errno;
-	for (const struct dirent *d; r == 0 && (d = readdir(dir));)
-		if (is_number(d->d_name) && parent_of(d->d_name) == parent)
-			r = pids_add(pids, (pid_t)strtol(d->d_name, NULL, 10));
+	for (const struct dirent *d; r == 0 && (d = readdir(dir));) {
+		pid_t pid = (pid_t)strtol(d->d_name, NULL, 10);
+
+		if (is_number(d->d_name) && proc_stat_read(pid, &stat) == 0 && stat.parent_pid == parent)
+			r = pids_add(pids, pid);
+	}
 	(void)closedir(dir);
 	return r;
 }
@@ -365,7 +352,8 @@ static bool has_effective_uid(pid_t pid, uid_t uid)
 static bool has_uid(pid_t pid, uid_t uid)
 {
 	char path[40], text[2048];
-	unsigned real, effective;
+	unsigned long real, effective;
+	char *end;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -378,7 +366,9 @@ static bool has_uid(pid_t pid, uid_t uid)
 	const char *state = strstr(text, "\nState:\t"), *uids = strstr(text, "\nUid:\t");
 	if (!state || state[STRLEN("\nState:\t")] == 'Z' || !uids)
 		return false;
-	return sscanf(uids, "\nUid:\t%u\t%u", &real, &effective) == 2 && (real == uid || effective == uid);
+	real = strtoul(uids + STRLEN("\nUid:\t"), &end, 10);
+	effective = strtoul(end, NULL, 10);
+	return real == uid || effective == uid;
 }
 
 bool tree_has_uid(const struct tree *t, uid_t uid)

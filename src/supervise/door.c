@@ -4,33 +4,20 @@
  */
 #include "supervise/internal.h"
 
-#include "base/fileio.h"
 #include "base/log.h"
+#include "process/procstat.h"
 #include "supervise/outcome.h"
 
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-
-/* linux/sched.h of the kernel itself; not in the headers for programs */
-#define PF_EXITING 0x00000004U
 
 /* A process closes its sockets first and can be waited for a moment later; between the two it says so in its flags. */
 static bool door_worker_is_dying(const struct worker *w)
 {
 	struct exit_info exit;
-	char path[32], text[512];
-	unsigned flags;
-	size_t bytes;
+	struct proc_stat stat;
 
-	if (w->ended || reap_peek(w->pidfd, &exit) == 0)
-		return true;
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", w->family.pid);
-	if (fileio_read_into_at(AT_FDCWD, path, text, sizeof(text), &bytes) < 0)
-		return false;
-	/* The second field, the name, is any bytes in parentheses; flags is the ninth (proc(5)). */
-	const char *p = strrchr(text, ')');
-	return p && sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && (flags & PF_EXITING);
+	return w->ended || reap_peek(w->pidfd, &exit) == 0 ||
+	       (proc_stat_read(w->family.pid, &stat) == 0 && proc_stat_is_exiting(&stat));
 }
 
 static bool door_on_peer(void *worker, const struct sockaddr_in *peer, const struct sockaddr_in *local)

@@ -8,7 +8,7 @@
 #include "base/entry.h"
 #include "base/log.h"
 #include "config/environment.h"
-#include "process/leftover.h"
+#include "process/procstat.h"
 #include "process/spawn.h"
 
 #include <fcntl.h>
@@ -181,10 +181,10 @@ static int worker_record(struct worker *w)
 
 static void worker_record_pid(struct worker *w)
 {
-	uint64_t ticks;
+	struct proc_stat stat;
 
-	if (w->record && leftover_start_ticks(w->family.pid, &ticks) == 0)
-		journal_set_worker_pid(w->shop->journal, w->record, w->family.pid, ticks);
+	if (w->record && proc_stat_read(w->family.pid, &stat) == 0)
+		journal_set_worker_pid(w->shop->journal, w->record, w->family.pid, stat.start_ticks);
 }
 
 static int worker_prepare(struct worker *w, unsigned generation, struct start_failure *failure)
