@@ -259,6 +259,8 @@ class Members(Case):
         if self.leaf:
             wait_until(lambda: any(s.find(jid)[0] == "retries" for jid in jids), what="the child's job")
             gone, = [jid for jid in jids if s.find(jid)[0] == "retries"]
+            other, = set(jids) - {gone}
+            s.wait_jid(other, "working")
             self.assertRegex(self.failed(s, gone)["message"], r"^process \d+ of w\.1 \(pid \d+\) died; it held 1 job, ")
         else:
             wait_until(lambda: sum(s.find(jid)[0] == "working" for jid in jids) == 2, what="both jobs in hand")
