@@ -13,7 +13,7 @@ import scripted
 import servers
 import tap
 from chargehand import Chargehand
-from faktory_client import Client, Closed, new_jid
+from faktory_client import Closed, new_jid
 
 # With every call: a byte at a time, interrupted, and "not now" at any byte.
 SMALL = "recv:EINTR:7,recv:EAGAIN:5,recv:short:2,send:EINTR:7,send:EAGAIN:5,send:short:2,connect:EINTR:3,accept:EINTR:2"
