@@ -17,7 +17,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers"))
 import servers
 import tap
-from chargehand import Chargehand
+from chargehand import IDLE, Chargehand
 from faktory_client import Client, Closed, ServerError, make_job, new_jid
 from servers import wait_until
 
@@ -129,6 +129,19 @@ class Bytes(Case):
         self.assertEqual(s.raw_reply(), b"+OK\r\n")
         self.assertTrue(s.eof())
         self.assertEqual(server.find(jid)[0], "queued")
+
+    def test_what_has_ended_is_not_looked_at_again_and_again(self):
+        """An end of file stays readable: of a session whose answer is still to come, and of a standard error."""
+        server = self.own_server()
+        c = self.chargehand(server, "sh", "-c", f"exec 2>&-; {IDLE[2]}")
+        s = c.session(wid=new_jid())
+        server.pause()
+        s.send("INFO")
+        s.sock.shutdown(socket.SHUT_WR)
+        self.assertLess(wait_cpu(c.pid), 0.2)
+        server.resume()
+        self.assertIn(b"faktory_version", s.raw_reply())
+        self.assertTrue(s.eof())
 
     def test_fetch_and_ack_on_different_sessions(self):
         server = self.server()
