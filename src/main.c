@@ -7,6 +7,7 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "base/macro.h"
+#include "base/status.h"
 #include "config/config.h"
 #include "config/environment.h"
 #include "config/option.h"
@@ -19,12 +20,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-
-/* sysexits.h, and design of the command line in chargehand(8) */
-#define STATUS_USAGE 64
-#define STATUS_OS_ERROR 71
-#define STATUS_HELD 75
-#define STATUS_CONFIG 78
 
 #define OOM_SCORE_BYTES 16
 

@@ -4,6 +4,7 @@
  */
 #include "supervise/check.h"
 #include "base/parse.h"
+#include "base/status.h"
 #include "config/elsewhere.h"
 #include "config/environment.h"
 #include "ledger/statedir.h"
@@ -56,7 +57,7 @@ static void check_server(struct check *c)
 			*p = '?';
 	if (r < 0) {
 		tell(c, "server", "FAILED: %s (%s): %s", url, c->config->server_source, text);
-		set_status(c, CHECK_STATUS_UNAVAILABLE);
+		set_status(c, STATUS_UNAVAILABLE);
 		return;
 	}
 	tell(c, "server", "%s (%s): answers%s after %s", url, c->config->server_source,
@@ -112,7 +113,7 @@ static void check_cgroup(struct check *c)
 
 	if (r < 0) {
 		tell(c, "cgroup", "FAILED: %s", message ? message : strerror(-r));
-		set_status(c, CHECK_STATUS_CONFIG);
+		set_status(c, STATUS_CONFIG);
 		return;
 	}
 	if (s->kind == SUBTREE_SCOPE)
@@ -163,10 +164,10 @@ static void check_journal(struct check *c)
 	} else if (r == -EWOULDBLOCK) {
 		tell(c, "journal", "FAILED: %s: another chargehand has it (pid %d): use %s", path, holder,
 		     c->config->state_dir_asked ? "another --state-dir" : "--name");
-		set_status(c, CHECK_STATUS_HELD);
+		set_status(c, STATUS_HELD);
 	} else if (c->config->state_dir_asked) {
 		tell(c, "journal", "FAILED: %s: %s", path, strerror(-r));
-		set_status(c, CHECK_STATUS_CONFIG);
+		set_status(c, STATUS_CONFIG);
 	} else {
 		tell(c, "journal", "none: %s: %s: " JOBS_NOT_REMEMBERED, path, strerror(-r));
 	}

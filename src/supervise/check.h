@@ -10,10 +10,6 @@
 #include "supervise/supervisor.h"
 #include <stdio.h>
 
-#define CHECK_STATUS_UNAVAILABLE 69 /* the server; sysexits.h */
-#define CHECK_STATUS_HELD 75
-#define CHECK_STATUS_CONFIG 78
-
 /* Returns 0 when chargehand would start and reach the server, else the exit status of the first thing that is wrong.
  * What is merely missing (a cgroup, a look-up of peers) is told and costs nothing. */
 int check_run(const struct config *config, const struct supervisor_start *start, FILE *out) _must_check_;

@@ -7,6 +7,7 @@
 #include "base/entry.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "base/status.h"
 #include "supervise/backoff.h"
 #include "supervise/internal.h"
 #include "supervise/terminal.h"
@@ -14,11 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
-
-/* sysexits.h, and the shell's for what cannot be run */
-#define STATUS_CONFIG 78
-#define STATUS_NOT_FOUND 127
-#define STATUS_NOT_EXECUTABLE 126
 
 #define JOBS_NAMED_MAX 10
 
@@ -112,7 +108,16 @@ static int slot_start(struct slot *s)
 		return p->ever_started ? r : r == -ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
 	}
 	log_error_errno(r, "%s: cannot be started for want of %s: %m", s->name, failure.what);
-	return !p->ever_started && failure.kind == START_FAILED_CGROUP ? STATUS_CONFIG : r;
+	if (p->ever_started)
+		return r;
+	if (failure.kind == START_FAILED_CGROUP)
+		return STATUS_CONFIG;
+	if (r == -EPERM || r == -ENOSYS) {
+		log_error("It would be no different the next time: a filter of system calls forbids something that "
+			  "chargehand cannot do without, pidfd_open(2) perhaps, or the kernel is older than 5.4");
+		return STATUS_OS_ERROR;
+	}
+	return r;
 }
 
 static void slot_on_restart(_unused_ evutil_socket_t fd, _unused_ short events, void *userdata)

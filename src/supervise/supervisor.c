@@ -6,6 +6,7 @@
 #include "supervise/supervisor.h"
 
 #include "base/log.h"
+#include "base/status.h"
 #include "config/elsewhere.h"
 #include "process/tree.h"
 #include "supervise/bookkeeper.h"
@@ -22,9 +23,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-
-#define STATUS_CONFIG 78
-#define STATUS_OS_ERROR 71 /* sysexits.h */
 
 /* How long a stop waits for answers of a server that is away, and of one that is there but says nothing. */
 #define PATIENCE_USEC (10 * USEC_PER_SEC)

@@ -184,6 +184,13 @@ class Narrow(Case):
     def test_the_default_filter_of_docker(self):
         self.check(prefix=[helper("confined")])
 
+    def test_a_filter_older_than_pidfds(self):
+        """Nothing can be done about it: an end that says so, and no start after start."""
+        c = Container(self, "sleep", "1000", prefix=[helper("confined"), "--old"], wait=False)
+        self.assertEqual(c.wait(), 71)
+        c.wait_log(r"cannot be started for want of a process: Operation not permitted")
+        c.wait_log(r"no different the next time: a filter of system calls")
+
     def anybody(self):
         """A Python, and a place for files, that are open to all users."""
         os.chmod(os.environ["TMPDIR"], 0o755)
