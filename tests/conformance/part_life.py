@@ -292,7 +292,7 @@ class Clock(Case):
         c = self.client(s)
         jid = c.push(queue=self.queue, at=servers.time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2)))
         self.assertEqual(s.find(jid)[0], "scheduled")
-        self.assertIn("at", s.wait_jid(jid, "queued", timeout=10))
+        self.assertIn("at", s.wait_jid(jid, "queued"))
 
     def test_lease_ends(self):
         s, scale = self.slow_server("a lease of 60 s", scale=0.05)
