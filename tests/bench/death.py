@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """(a) From kill(2) to the FAIL at the server; beanstalkd's from kill(2) to the job with another consumer; the kernel's
-own chain from kill(2) to 200 bytes received. Small victims, so that their own end takes no time. Each has its turn in each
-round; 5 ms of quiet before each kill."""
+own chain from kill(2) to 200 bytes received. Small victims, whose own end takes the kernel little time, and one as large as
+a worker in Python is. Each has its turn in each round; 5 ms of quiet before each kill."""
 import subprocess
 
 from common import Failed, Server, find, free_port, median, percentile, spawn, stop, tool, wait_port
 
-JOBS = (1, 25, 1000)
+CASES = ((1, 0), (1, 30), (25, 0), (1000, 0))  # jobs in hand, and MB of memory
 
 
 def run_tool(name, *args):
@@ -19,10 +19,10 @@ def run_tool(name, *args):
 class ChargehandRun:
     """One chargehand that restarts its worker each time; it stays for all rounds, as beanstalkd does."""
 
-    def __init__(self, chargehand, n_jobs):
+    def __init__(self, chargehand, n_jobs, mb=0):
         self.n_jobs = n_jobs
         self.server = Server()
-        self.process = chargehand.start(self.server, [tool("hold"), str(n_jobs)],
+        self.process = chargehand.start(self.server, [tool("hold"), str(n_jobs), str(mb)],
                                         ["--restart", "always", "--healthy", "1ms", "--name", "bench"],
                                         stdout=subprocess.PIPE, text=True)
         self.killer = spawn([tool("killer")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -47,7 +47,7 @@ class ChargehandRun:
 
 
 def measure(chargehand, quick, note):
-    """{(who, n_jobs): [[(first, last) in ms, ...] a round]}"""
+    """{(who, n_jobs, mb): [[(first, last) in ms, ...] a round]}"""
     result = {}
     rounds = 6 if quick else 10
     bean = None
@@ -55,17 +55,18 @@ def measure(chargehand, quick, note):
         port = free_port()
         bean = spawn([find("beanstalkd"), "-l", "127.0.0.1", "-p", str(port)])
         wait_port(port, bean)
-    for n_jobs in JOBS:
+    for n_jobs, mb in CASES:
         n = (10 if n_jobs < 1000 else 4) if quick else 30
-        ours = ChargehandRun(chargehand, n_jobs)
+        ours = ChargehandRun(chargehand, n_jobs, mb)
         ours.kills(3)
         for r in range(rounds):
-            note(f"kills with {n_jobs} jobs, round {r + 1} of {rounds}")
-            result.setdefault(("chargehand", n_jobs), []).append(ours.kills(n))
+            note(f"kills with {n_jobs} jobs, {mb} MB, round {r + 1} of {rounds}")
+            result.setdefault(("chargehand", n_jobs, mb), []).append(ours.kills(n))
             if bean:
-                result.setdefault(("beanstalkd", n_jobs), []).append(run_tool("beanstalk", tool("hold"), port, n, n_jobs))
-            if n_jobs == 1:
-                result.setdefault(("chain", 1), []).append([v * 2 for v in run_tool("chain", n)])
+                result.setdefault(("beanstalkd", n_jobs, mb), []).append(
+                    run_tool("beanstalk", tool("hold"), port, n, n_jobs, mb))
+            if (n_jobs, mb) == CASES[0]:
+                result.setdefault(("chain", n_jobs, mb), []).append([v * 2 for v in run_tool("chain", n)])
         ours.stop()
     if bean:
         stop(bean)
@@ -80,16 +81,15 @@ def figures(rounds):
 
 def report(data, table, check):
     rows = []
-    for n_jobs in JOBS:
+    for n_jobs, mb in CASES:
         for who, label in (("chargehand", "FAIL received"), ("beanstalkd", "job available"), ("chain", "200 bytes received")):
-            if (who, n_jobs) in data:
-                p50, p99, worst, best = figures(data[who, n_jobs])
-                n = sum(map(len, data[who, n_jobs]))
-                rows.append([who if who != "chain" else "kernel's chain", label + (", last" if n_jobs > 1 else ""), n_jobs, n,
+            if (who, n_jobs, mb) in data:
+                p50, p99, worst, best = figures(data[who, n_jobs, mb])
+                n = sum(map(len, data[who, n_jobs, mb]))
+                rows.append([who if who != "chain" else "kernel's chain", label + (", last" if n_jobs > 1 else ""), n_jobs, mb, n,
                              f"{p50:.3f}", f"{p99:.3f}", f"{worst:.3f}", f"{best:.3f}"])
-    table("(a) kill(2) to ... in ms", ["", "until", "jobs", "kills", "p50", "p99", "max", "best round's p50"], rows)
-    ours = {n: figures(data["chargehand", n]) for n in JOBS}
+    table("(a) kill(2) to ... in ms", ["", "until", "jobs", "MB", "kills", "p50", "p99", "max", "best round's p50"], rows)
     for n_jobs in (1, 1000):
-        bean = figures(data["beanstalkd", n_jobs])[3] if ("beanstalkd", n_jobs) in data else None
-        check(f"kill to {'the last of 1000 FAILs' if n_jobs > 1 else 'FAIL'}, ms, beside beanstalkd", ours[n_jobs][3], bean,
-              1.0, "beanstalkd")
+        bean = figures(data["beanstalkd", n_jobs, 0])[3] if ("beanstalkd", n_jobs, 0) in data else None
+        check(f"kill to {'the last of 1000 FAILs' if n_jobs > 1 else 'FAIL'}, ms, beside beanstalkd",
+              figures(data["chargehand", n_jobs, 0])[3], bean, 1.0, "beanstalkd")

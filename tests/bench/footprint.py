@@ -63,7 +63,7 @@ def measure_memory(chargehand, server, note, result):
     for name, worker in (("one session", ["load", "-m", "idle", "-c", "1", "-d", "60"]),
                          ("50 sessions", ["load", "-m", "idle", "-c", "50", "-d", "60"]),
                          (f"{N_IDLE} sessions", ["load", "-m", "idle", "-c", str(N_IDLE), "-d", "60"]),
-                         ("1000 holds", ["hold", "1000"])):
+                         ("1000 holds", ["hold", "1000", "0"])):
         note(f"memory: {name}")
         p = start_wrapped(chargehand, server, [tool(worker[0]), *worker[1:]])
         result[name] = {"rss": rss_kb(p.pid), "anonymous": memory_kb(p.pid, "Anonymous:")}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * beanstalk HOLD PORT N JOBS: beanstalkd puts a job back the moment the connection that reserved it ends. N times the
- * program HOLD (hold.c) holds JOBS jobs on one connection and is killed; a consumer that waits for them measures from
- * just before kill(2) until it has the first and the last. Prints "FIRST LAST" in nanoseconds, one line each time.
+ * beanstalk HOLD PORT N JOBS MB: beanstalkd puts a job back the moment the connection that reserved it ends. N times
+ * the program HOLD (hold.c) holds JOBS jobs on one connection and is killed; a consumer that waits for them measures
+ * from just before kill(2) until it has the first and the last. Prints "FIRST LAST" in nanoseconds, one line each time.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -99,7 +99,7 @@ static void until(int fd, const char *mark, int n)
 	}
 }
 
-static pid_t start_victim(const char *hold, const char *port, const char *n_jobs)
+static pid_t start_victim(const char *hold, const char *port, const char *n_jobs, const char *mb)
 {
 	int ready[2];
 	char c;
@@ -111,7 +111,7 @@ static pid_t start_victim(const char *hold, const char *port, const char *n_jobs
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(ready[1], STDOUT_FILENO);
-		execl(hold, hold, "beanstalk", port, n_jobs, (char *)NULL);
+		execl(hold, hold, "beanstalk", port, n_jobs, mb, (char *)NULL);
 		_exit(127);
 	}
 	close(ready[1]);
@@ -145,8 +145,8 @@ static void clean_up(int port, int n_jobs)
 
 int main(int argc, char **argv)
 {
-	int port = argc == 5 ? atoi(argv[2]) : 0, n = argc == 5 ? atoi(argv[3]) : 0,
-	    n_jobs = argc == 5 ? atoi(argv[4]) : 0;
+	int port = argc == 6 ? atoi(argv[2]) : 0, n = argc == 6 ? atoi(argv[3]) : 0,
+	    n_jobs = argc == 6 ? atoi(argv[4]) : 0;
 
 	if (port < 1 || n < 1 || n_jobs < 1)
 		return 2;
@@ -159,7 +159,7 @@ int main(int argc, char **argv)
 		say(producer, "put 0 0 600 8\r\n" MARK "\r\n", n_jobs);
 		until(producer, "INSERTED", n_jobs);
 		close(producer);
-		victim = start_victim(argv[1], argv[2], argv[4]);
+		victim = start_victim(argv[1], argv[2], argv[4], argv[5]);
 
 		consumer = dial(port);
 		say(consumer, "reserve\r\n", n_jobs);

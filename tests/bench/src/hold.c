@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * hold N: a worker that fetches N jobs, says "PID N" on standard output, and waits to be killed. As small as a process
- * can be, so that its own end takes the kernel no time. hold beanstalk PORT N: the same for beanstalkd, so that who is
- * compared has the same victims.
+ * hold N MB: a worker that fetches N jobs, says "PID N" on standard output, and waits to be killed. With 0 MB it is as
+ * small as a process can be, so that its own end takes the kernel little time. hold beanstalk PORT N MB: the same for
+ * beanstalkd, so that who is compared has the same victims.
  */
 #include <arpa/inet.h>
 #include <sched.h>
@@ -113,17 +113,25 @@ static void be_on_every_processor(void)
 int main(int argc, char **argv)
 {
 	const char *url = getenv("FAKTORY_URL"), *colon = url ? strrchr(url, ':') : NULL;
-	int n = argc > 1 ? atoi(argv[argc - 1]) : 0;
-	char text[64];
+	int n = argc > 2 ? atoi(argv[argc - 2]) : 0;
+	size_t bytes = (size_t)atoi(argv[argc - 1]) << 20;
+	char text[64], *memory;
 
-	if (argc == 4 && strcmp(argv[1], "beanstalk") == 0 && n > 0) {
+	if (argc == 5 && strcmp(argv[1], "beanstalk") == 0 && n > 0) {
 		reserve(argv[2], n);
-	} else if (argc == 2 && colon && n > 0) {
+	} else if (argc == 3 && colon && n > 0) {
 		fetch(colon + 1, n);
 	} else {
-		fprintf(stderr, "usage: FAKTORY_URL=tcp://127.0.0.1:PORT hold N, or hold beanstalk PORT N\n");
+		fprintf(stderr, "usage: FAKTORY_URL=tcp://127.0.0.1:PORT hold N MB, or hold beanstalk PORT N MB\n");
 		return 2;
 	}
+	memory = malloc(bytes + 1);
+	if (!memory) {
+		perror("hold: malloc");
+		return 1;
+	}
+	for (size_t i = 0; i < bytes; i += 4096)
+		memory[i] = 1;
 	be_on_every_processor();
 	say(STDOUT_FILENO, text, snprintf(text, sizeof(text), "%d %d\n", (int)getpid(), n));
 	for (;;)
