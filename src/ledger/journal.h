@@ -175,6 +175,8 @@ void journal_barrier(struct journal *j);
 usec_t journal_work(struct journal *j, usec_t now);
 int journal_fd(const struct journal *j); /* -EBADF: none */
 
+enum journal_state journal_get_state(const struct journal *j);
+
 struct journal_status {
 	enum journal_state state;
 	int error;

@@ -103,6 +103,11 @@ void journal_give_up_rewrite(struct journal *j, int error)
 	j->retry_usec = usec_add(clock_now_usec(), JOURNAL_RETRY_USEC);
 }
 
+enum journal_state journal_get_state(const struct journal *j)
+{
+	return j->state;
+}
+
 bool journal_has_file(const struct journal *j)
 {
 	return j->state != JOURNAL_WITHDRAWN;

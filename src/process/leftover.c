@@ -9,11 +9,9 @@
 #include "process/tree.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Of one round; what is more is for the next. */

@@ -14,7 +14,7 @@
 struct bookkeeper {
 	struct journal *journal;
 	struct event timer, written;
-	bool have_written, failing;
+	bool have_written;
 };
 
 static void bookkeeper_arm(struct bookkeeper *b, usec_t due_usec)
@@ -41,11 +41,8 @@ static void bookkeeper_work(_unused_ evutil_socket_t fd, _unused_ short events, 
 	bookkeeper_arm(b, journal_work(b->journal, clock_now_usec()));
 }
 
-static void bookkeeper_on_state(void *userdata, enum journal_state state, int error)
+static void bookkeeper_on_state(_unused_ void *userdata, enum journal_state state, int error)
 {
-	struct bookkeeper *b = userdata;
-
-	b->failing = state != JOURNAL_GOOD;
 	switch (state) {
 	case JOURNAL_GOOD:
 		log_notice("The journal is complete again");
@@ -152,7 +149,6 @@ int bookkeeper_new(struct event_base *base, const struct config *config, int sta
 		return bookkeeper_judge(config, &o, r);
 	}
 	bookkeeper_log_opening(config, &o);
-	b->failing = o.error != 0;
 	fd = journal_fd(b->journal);
 	if (fd >= 0) {
 		(void)event_assign(&b->written, base, fd, EV_READ | EV_PERSIST, bookkeeper_work, b);
@@ -181,5 +177,5 @@ struct journal *bookkeeper_journal(const struct bookkeeper *b)
 
 bool bookkeeper_is_failing(const struct bookkeeper *b)
 {
-	return b && b->failing;
+	return b && journal_get_state(b->journal) != JOURNAL_GOOD;
 }

@@ -115,7 +115,8 @@ int main(int argc, char **argv)
 	const char *url = getenv("FAKTORY_URL"), *colon = url ? strrchr(url, ':') : NULL;
 	int n = argc > 2 ? atoi(argv[argc - 2]) : 0;
 	size_t bytes = (size_t)atoi(argv[argc - 1]) << 20;
-	char text[64], *memory;
+	volatile char *memory; /* else the compiler may do without it */
+	char text[64];
 
 	if (argc == 5 && strcmp(argv[1], "beanstalk") == 0 && n > 0) {
 		reserve(argv[2], n);
