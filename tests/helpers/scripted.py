@@ -50,8 +50,11 @@ import urllib.parse
 SELF = os.path.abspath(__file__)
 
 
-def command(script):
-    """The command line that runs this script."""
+def command(script, queue=None):
+    """The command line that runs this script. The word Q in it is the queue; a Q within a word, as in the name of a
+    temporary directory, is none."""
+    if queue:
+        script = re.sub(r"\bQ\b", queue, script)
     return [sys.executable, SELF, script]
 
 

@@ -39,7 +39,7 @@ class Case(unittest.TestCase):
         return [job["jid"] for job in jobs]
 
     def start(self, script, *options):
-        c = Chargehand(self.server, *scripted.command(script.replace("Q", self.queue)),
+        c = Chargehand(self.server, *scripted.command(script, self.queue),
                        options=["--name", "w", "--restart", "never", "--cgroup", "none", *options])
         self.addCleanup(c.close)
         return c

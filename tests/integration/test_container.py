@@ -92,7 +92,7 @@ class Case(unittest.TestCase):
         self.queue = f"q{new_jid()}"
 
     def container(self, script, *options, **more):
-        return Container(self, *scripted.command(script.replace("Q", self.queue)), options=options, **more)
+        return Container(self, *scripted.command(script, self.queue), options=options, **more)
 
     def push(self):
         job = make_job(queue=self.queue)

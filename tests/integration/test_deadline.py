@@ -347,6 +347,7 @@ class Slow(Case):
         self.begin(1, scale=1)
         self.addCleanup(self.s.resume)
         jid = held and self.held()
+        self.session.beat()  # it has its link: a FETCH would not wait long for one
         self.session.send(f"FETCH {self.queue}")
         wait_until(lambda: self.s.control("state")["fetching"] == 1, what="the FETCH is at the server")
         self.s.pause()

@@ -4,7 +4,6 @@
 
 P1 nothing is left behind, P2 nothing finished is failed, P4 nothing fetched is lost on the way, P5 the cause is named.
 """
-import json
 import os
 import re
 import shlex
@@ -57,9 +56,8 @@ class Case(unittest.TestCase):
 
     def start(self, server, script, *options, **more):
         """chargehand with a worker that does what the script says; Q stands for this test's queue."""
-        script = re.sub(r"\bQ\b", self.queue, script)
-        c = Chargehand(server, *scripted.command(script), options=["--name", "w", "--cgroup", "none", *self.cgroup, *options],
-                       **more)
+        c = Chargehand(server, *scripted.command(script, self.queue),
+                       options=["--name", "w", "--cgroup", "none", *self.cgroup, *options], **more)
         self.addCleanup(c.close)
         self.addCleanup(setattr, self, "script_log", None)
         return c
@@ -239,8 +237,7 @@ class Strays(Case):
     def test_a_fetch_that_outlives_its_worker(self):
         """P4: back to its queue, as if nothing had happened."""
         s = self.server()
-        script = re.sub(r"\bQ\b", self.queue, "hello; fetch Q nowait; sleep 0.2; kill KILL")
-        c = self.start(s, script, "--restart", "never")
+        c = self.start(s, "hello; fetch Q nowait; sleep 0.2; kill KILL", "--restart", "never")
         c.wait_log("w.1 .*SIGKILL", timeout=20)
         jid, = self.push(s)
         c.wait()

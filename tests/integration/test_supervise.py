@@ -4,7 +4,6 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 
@@ -36,8 +35,8 @@ class Case(servers.Case):
         return c
 
     def start(self, server, script, *options, **more):
-        script = re.sub(r"\bQ\b", self.queue, script).replace("FLAG", self.flag)
-        return self.chargehand(server, *scripted.command(script), options=options, **more)
+        command = scripted.command(script.replace("FLAG", self.flag), self.queue)
+        return self.chargehand(server, *command, options=options, **more)
 
     def push(self, server, n=1, **more):
         jobs = [make_job(queue=self.queue, **more) for _ in range(n)]

@@ -51,9 +51,8 @@ class Case(servers.Case):
         return s
 
     def start(self, server, script, *options, **more):
-        script = re.sub(r"\bQ\b", self.queue, script)
-        c = Chargehand(server, *scripted.command(script), options=["--name", "w", "--cgroup", "none", "--state-dir",
-                                                                   self.state, *options], **more)
+        c = Chargehand(server, *scripted.command(script, self.queue),
+                       options=["--name", "w", "--cgroup", "none", "--state-dir", self.state, *options], **more)
         self.addCleanup(c.close)
         return c
 
