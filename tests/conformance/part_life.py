@@ -135,7 +135,14 @@ class Heartbeat(Case):
         self.jobs(1)
         self.assertIsNotNone(second.fetch(self.queue))  # enforced nowhere now
         second.end()
-        servers.wait_until(lambda: self.client(wid=self.wid).beat() == "OK", 5, "the state is forgotten")
+
+        def is_forgotten():
+            """Whoever asks is a connection, too, and must not be the one that keeps it."""
+            asking = self.client(wid=self.wid)
+            state = asking.beat()
+            asking.end()
+            return state == "OK"
+        servers.wait_until(is_forgotten, 10, "the state is forgotten", every=0.1)
 
     def test_quiet_while_a_fetch_blocks(self):
         c = self.client(wid=self.wid)
