@@ -400,12 +400,15 @@ class RealServer(Server):
                              "-w", f"127.0.0.1:{self.web}"], env=env, stdout=log)
             try:
                 self._wait_up()
+                self.redis_pid = int(self.redis("INFO", "server").split("process_id:")[1].split()[0])
                 break
-            except RuntimeError:  # somebody else took a port in between
+            except (RuntimeError, FileNotFoundError):  # somebody else took a port in between, and may have answered
+                self._reset_admin()
+                self.process.kill()
+                self.process.wait()
                 self._redis_gone()
                 if attempt == 4:
                     raise
-        self.redis_pid = int(self.redis("INFO", "server").split("process_id:")[1].split()[0])
 
     def redis(self, *words):
         with socket.socket(socket.AF_UNIX) as s:

@@ -86,8 +86,8 @@ class Death(Case):
     def test_held_jobs_are_failed_by_the_next(self):
         s = servers.shared(self.kind)
         jids = self.push(s, 3)
-        c = self.start(s, "hello; fetch Q n=3; hold")
-        self.wait_held(s, jids)
+        c = self.start(s, "hello; fetch Q n=3; stderr taken; hold")
+        c.wait_log("^taken")  # the server calls a job held before anybody has it
         self.kill(c)
         c = self.start(s, "hello; hold")
         for failure in self.failures(s, jids):
@@ -106,8 +106,8 @@ class Death(Case):
     def test_1000_jobs(self):
         s = servers.shared(self.kind)
         jids = self.push(s, 1000)
-        c = self.start(s, "hello; fetch Q n=1000; hold")
-        self.wait_held(s, jids)
+        c = self.start(s, "hello; fetch Q n=1000; stderr taken; hold")
+        c.wait_log("^taken")
         self.kill(c)
         self.start(s, "hello; hold")
         self.assertEqual({f["errtype"] for f in self.failures(s, jids)}, {"SupervisorDied"})
@@ -445,8 +445,8 @@ class Journal(Case):
     def leave(self, n=2):
         s = servers.shared("dev")
         jids = self.push(s, n)
-        c = self.start(s, f"hello; fetch Q n={n}; hold")
-        self.wait_held(s, jids)
+        c = self.start(s, f"hello; fetch Q n={n}; stderr taken; hold")
+        c.wait_log("^taken")
         self.kill(c)
         return s, jids
 
@@ -539,9 +539,8 @@ class Journal(Case):
     def test_always(self):
         s = servers.shared("dev")
         jids = self.push(s, 5)
-        c = self.start(s, "hello; fetch Q n=5; ack #0; hold", "--journal-sync", "always")
-        s.wait_jid(jids[0], None)
-        self.wait_held(s, jids[1:])
+        c = self.start(s, "hello; fetch Q n=5; ack #0; stderr taken; hold", "--journal-sync", "always")
+        c.wait_log("^taken")
         self.kill(c)
         self.start(s, "hello; hold", "--journal-sync", "always")
         self.failures(s, jids[1:])
