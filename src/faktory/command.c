@@ -8,23 +8,31 @@
 #include <assert.h>
 #include <string.h>
 
-static const char *const verb_names[] = {
-	[VERB_OTHER] = "other", [VERB_HELLO] = "HELLO", [VERB_FETCH] = "FETCH",
-	[VERB_ACK] = "ACK",     [VERB_FAIL] = "FAIL",   [VERB_BEAT] = "BEAT",
-	[VERB_PUSH] = "PUSH",   [VERB_PUSHB] = "PUSHB", [VERB_END] = "END",
+#define VERB(text)                                                                                                     \
+	{                                                                                                              \
+		.name = text, .bytes = STRLEN(text)                                                                    \
+	}
+
+static const struct {
+	char name[VERB_BYTES_MAX];
+	size_t bytes;
+} verbs[] = {
+	[VERB_OTHER] = VERB("other"), [VERB_HELLO] = VERB("HELLO"), [VERB_FETCH] = VERB("FETCH"),
+	[VERB_ACK] = VERB("ACK"),     [VERB_FAIL] = VERB("FAIL"),   [VERB_BEAT] = VERB("BEAT"),
+	[VERB_PUSH] = VERB("PUSH"),   [VERB_PUSHB] = VERB("PUSHB"), [VERB_END] = VERB("END"),
 };
-static_assert(ARRAY_SIZE(verb_names) == _VERB_MAX, "every verb has a name");
+static_assert(ARRAY_SIZE(verbs) == _VERB_MAX, "every verb has a name");
 
 const char *verb_to_string(enum verb verb)
 {
-	return (unsigned)verb < _VERB_MAX ? verb_names[verb] : "invalid";
+	return (unsigned)verb < _VERB_MAX ? verbs[verb].name : "invalid";
 }
 
 /* The verb of exactly these bytes. */
 static enum verb verb_from_bytes(const char *p, size_t bytes)
 {
 	for (unsigned v = VERB_OTHER + 1; v < _VERB_MAX; v++)
-		if (strlen(verb_names[v]) == bytes && memcmp(verb_names[v], p, bytes) == 0)
+		if (verbs[v].bytes == bytes && verbs[v].name[0] == *p && memcmp(verbs[v].name, p, bytes) == 0)
 			return (enum verb)v;
 	return VERB_OTHER;
 }

@@ -145,18 +145,26 @@ static uint64_t any_equal(uint64_t bytes, unsigned char c)
 	return (x - EACH_BYTE) & ~x & (EACH_BYTE * 0x80);
 }
 
+/* Not zero when one of eight bytes is no plain one. */
+static uint64_t any_odd(uint64_t bytes)
+{
+	return (bytes & (EACH_BYTE * 0x80)) | ((bytes - EACH_BYTE * ' ') & ~bytes & (EACH_BYTE * 0x80)) |
+	       any_equal(bytes, '\\') | any_equal(bytes, '"') | any_equal(bytes, 0x7f);
+}
+
 /* Eight at a time: every report and every job passes here. */
 bool jid_is_plain(const char *raw, size_t bytes)
 {
-	uint64_t odd = 0;
+	uint64_t odd = 0, eight;
 
-	for (size_t i = 0; i < bytes; i += 8) {
-		uint64_t eight = EACH_BYTE * 'x';
-
-		memcpy(&eight, raw + i, MIN(bytes - i, (size_t)8));
-		odd |= eight & (EACH_BYTE * 0x80);
-		odd |= (eight - EACH_BYTE * ' ') & ~eight & (EACH_BYTE * 0x80);
-		odd |= any_equal(eight, '\\') | any_equal(eight, '"') | any_equal(eight, 0x7f);
+	for (; bytes >= 8; raw += 8, bytes -= 8) {
+		memcpy(&eight, raw, 8);
+		odd |= any_odd(eight);
+	}
+	if (bytes > 0) {
+		eight = EACH_BYTE * 'x';
+		memcpy(&eight, raw, bytes);
+		odd |= any_odd(eight);
 	}
 	return !odd;
 }

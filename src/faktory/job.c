@@ -138,6 +138,19 @@ static bool name_equals(const char *name, const char *p, size_t bytes, bool fold
 	return true;
 }
 
+static void key_find(struct job_scan *s, const char *p, size_t bytes)
+{
+	s->key = KEY_NONE;
+	if (bytes > KEY_BYTES_MAX)
+		return;
+	for (size_t i = first_key[bytes]; i < first_key[bytes + 1]; i++)
+		if (keys[i].section == s->section && (keys[i].modes & 1u << s->mode) &&
+		    name_equals(keys[i].name, p, bytes, s->mode == JOB_SCAN_FOLDED))
+			s->key = (uint8_t)keys[i].key;
+	if (s->key == KEY_ENTERPRISE)
+		s->job.custom_has_enterprise = true;
+}
+
 /* Which key has just been read. */
 static void key_end(struct job_scan *s)
 {
@@ -157,14 +170,7 @@ static void key_end(struct job_scan *s)
 		}
 		p = decoded;
 	}
-	if (n > KEY_BYTES_MAX)
-		return;
-	for (size_t i = first_key[n]; i < first_key[n + 1]; i++)
-		if (keys[i].section == s->section && (keys[i].modes & 1u << s->mode) &&
-		    name_equals(keys[i].name, p, (size_t)n, s->mode == JOB_SCAN_FOLDED))
-			s->key = (uint8_t)keys[i].key;
-	if (s->key == KEY_ENTERPRISE)
-		s->job.custom_has_enterprise = true;
+	key_find(s, p, (size_t)n);
 }
 
 static void jid_forget(struct job_scan *s)
@@ -356,7 +362,7 @@ static const char *scan_string(struct job_scan *s, const char *p, const char *en
 
 	if (s->state == STATE_IN_KEY)
 		text_add(s, p, (size_t)(q - p));
-	else
+	else if (s->key != KEY_NONE)
 		string_add(s, p, (size_t)(q - p));
 	if (q == end)
 		return end;
@@ -365,6 +371,18 @@ static const char *scan_string(struct job_scan *s, const char *p, const char *en
 	else
 		string_end(s);
 	return q + 1;
+}
+
+static const char *scan_scalar(struct job_scan *s, const char *p, const char *end)
+{
+	const char *q = p;
+
+	while (q < end && is_scalar(*q))
+		q++;
+	text_add(s, p, (size_t)(q - p));
+	if (q < end)
+		scalar_end(s);
+	return q;
 }
 
 static const char *scan_below(struct job_scan *s, const char *p, const char *end)
@@ -409,15 +427,6 @@ static void object_end(struct job_scan *s)
 /* One byte of what stands between keys and values, where there is nothing to be gained by haste. */
 static void scan_byte(struct job_scan *s, char c)
 {
-	if (s->state == STATE_IN_SCALAR) {
-		if (is_scalar(c)) {
-			text_add(s, &c, 1);
-			return;
-		}
-		scalar_end(s); /* and c is what follows it */
-		if (s->broken)
-			return;
-	}
 	if (is_blank(c))
 		return;
 
@@ -491,9 +500,26 @@ static bool scan_expected(struct job_scan *s, char c)
 	return true;
 }
 
+/* A short key without an escape, that lies here whole with its colon, as nearly all do. NULL, and nothing has happened,
+ * when it is any other. */
+static const char *scan_usual_key(struct job_scan *s, const char *p, const char *end)
+{
+	size_t n = 0;
+
+	if (end - p < KEY_BYTES_MAX + 4 || *p++ != '"')
+		return NULL;
+	while (n <= KEY_BYTES_MAX && p[n] != '"' && p[n] != '\\')
+		n++;
+	if (p[n] != '"' || p[n + 1] != ':')
+		return NULL;
+	key_find(s, p, n);
+	s->state = STATE_VALUE;
+	return p + n + 2;
+}
+
 void job_scan_feed(struct job_scan *s, const char *p, size_t bytes)
 {
-	const char *end = p + bytes;
+	const char *end = p + bytes, *q;
 
 	if (s->mode == JOB_SCAN_EXACT && s->state == STATE_START && scan_usual_ack(s, p, bytes))
 		return;
@@ -502,6 +528,10 @@ void job_scan_feed(struct job_scan *s, const char *p, size_t bytes)
 			p = scan_below(s, p, end);
 		else if (s->state == STATE_IN_KEY || s->state == STATE_IN_STRING)
 			p = scan_string(s, p, end);
+		else if (s->state == STATE_IN_SCALAR)
+			p = scan_scalar(s, p, end);
+		else if (s->state == STATE_KEY && (q = scan_usual_key(s, p, end)))
+			p = q;
 		else if (!scan_expected(s, *p++))
 			scan_byte(s, p[-1]);
 	}

@@ -11,6 +11,8 @@
 /* No length of more digits can be real, and no count of bytes below it can overflow. */
 #define LENGTH_MAX ((uint64_t)INT64_MAX / 4)
 
+#define OK_LINE "+OK\r\n"
+
 void resp_reset(struct resp *r)
 {
 	*r = (struct resp){0};
@@ -198,6 +200,16 @@ int resp_scan(struct resp *r, const char *p, size_t bytes, size_t *ret_consumed)
 	const char *start = p, *end = p + bytes;
 	int k;
 
+	/* More than half of all replies are this one, whole. */
+	if (!r->kind && bytes >= STRLEN(OK_LINE) && memcmp(p, OK_LINE, STRLEN(OK_LINE)) == 0) {
+		r->kind = '+';
+		r->header_done = r->done = true;
+		r->header_bytes = STRLEN(OK_LINE);
+		r->head_bytes = 2;
+		memcpy(r->head, "OK", 2);
+		*ret_consumed = STRLEN(OK_LINE);
+		return 0;
+	}
 	while (p < end && !r->done) {
 		if (r->left > 0) {
 			k = scan_bulk(r, p, end, &p);

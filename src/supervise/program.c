@@ -422,10 +422,12 @@ bool program_is_settling(const struct program *p)
 {
 	const struct worker *w;
 
+	if (!program_is_done(p))
+		return false; /* asked once a turn, and mostly it is not */
 	TAILQ_FOREACH (w, &p->workers, entry)
 		if (worker_get_state(w) < WORKER_SETTLING)
 			return false;
-	return program_is_done(p);
+	return true;
 }
 
 int program_exit_status(const struct program *p)
