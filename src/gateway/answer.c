@@ -15,50 +15,12 @@ struct long_job {
 	bool untracked;
 };
 
-struct request *request_new(struct session *s, enum request_kind kind)
+void answer_drop_long_job(struct request *r)
 {
-	struct request *r = calloc(1, sizeof *r);
-
-	if (!r)
-		return NULL;
-	r->kind = kind;
-	r->listener = s->listener;
-	r->session = s;
-	s->n_requests++;
-	s->listener->n_requests++;
-	return r;
-}
-
-/* Whatever its answer will be, no session waits for it. */
-void request_detach(struct request *r)
-{
-	struct session *s = TAKE_PTR(r->session);
-
-	if (r->in_fetches) {
-		TAILQ_REMOVE(&r->listener->fetches, r, in_queue);
-		r->listener->n_fetches--;
-		r->in_fetches = false;
-	}
-	if (s) {
-		s->n_requests--;
-		if (s->fetch == r)
-			s->fetch = NULL;
-	}
-}
-
-void request_free(struct request *r)
-{
-	request_detach(r);
-	r->listener->n_requests--;
-	if (r->seated)
-		r->listener->gateway->n_seated--;
 	if (r->job) {
 		hold_unref(r->job->hold);
-		free(r->job);
+		free(TAKE_PTR(r->job));
 	}
-	hold_unref(r->hold);
-	free(r->line);
-	free(r);
 }
 
 void answer_stray(struct listener *l, struct hold *h, const char *body, size_t body_bytes)

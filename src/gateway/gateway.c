@@ -45,6 +45,7 @@ int gateway_new(struct event_base *base, struct ledger *ledger, struct dialer *d
 		.ops = ops,
 	};
 	TAILQ_INIT(&g->graveyard);
+	STAILQ_INIT(&g->spare_requests);
 	g->undertaker = event_new(base, -1, 0, gateway_bury, g);
 	if (!g->undertaker) {
 		free(g);
@@ -58,6 +59,7 @@ struct gateway *gateway_free(struct gateway *g)
 {
 	if (g) {
 		gateway_bury(-1, 0, g);
+		request_free_spares(g);
 		event_free(g->undertaker);
 		free(g);
 	}

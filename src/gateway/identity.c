@@ -22,7 +22,8 @@ int identity_get(struct listener *l, struct hello *hello, struct identity **ret)
 		i->hello = *hello;
 		*hello = (struct hello){0};
 		i->beaten_usec = clock_now_usec();
-		(void)snprintf(i->quoted_wid, sizeof i->quoted_wid, "\"%s\"", i->hello.wid);
+		int n = snprintf(i->quoted_wid, sizeof i->quoted_wid, "\"%s\"", i->hello.wid);
+		i->quoted_bytes = (uint16_t)n;
 		HASH_ADD_KEYPTR(hh, l->identities, i->hello.json, i->hello.json_bytes, i);
 		if (!i->hh.tbl) {
 			hello_done(&i->hello);
@@ -51,6 +52,18 @@ struct identity *identity_unref(struct listener *l, struct identity *i)
 		free(i);
 	}
 	return NULL;
+}
+
+bool identity_is_named(const struct identity *i, const char *args, size_t bytes)
+{
+#define OPENING "{\"wid\":"
+	if (!i->hello.wid[0])
+		return false;
+	/* Most libraries write it first, some with a blank before it. */
+	for (size_t at = STRLEN(OPENING); at <= STRLEN(OPENING) + 1; at++)
+		if (bytes >= at + i->quoted_bytes && memcmp(args + at, i->quoted_wid, i->quoted_bytes) == 0)
+			return true;
+	return memmem(args, bytes, i->quoted_wid, i->quoted_bytes);
 }
 
 /* A BEAT may come on any connection, even on one without a wid (faktory-live 9). */

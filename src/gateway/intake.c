@@ -41,11 +41,11 @@ static bool intake_has_link(struct session *s, usec_t wait_usec)
 	return false;
 }
 
-static bool intake_pass(struct session *s, enum request_kind kind, const struct command *c)
+static bool intake_pass(struct session *s, enum request_kind kind, const struct command *c, usec_t now)
 {
 	if (!intake_has_link(s, LINK_WAIT_USEC))
 		return false;
-	(void)intake_send(s, kind, c, NULL, clock_now_usec());
+	(void)intake_send(s, kind, c, NULL, now);
 	return true;
 }
 
@@ -88,20 +88,20 @@ static bool intake_beat(struct session *s, const struct command *c)
 {
 	static struct job_scan scan;
 
-	const struct identity *i = s->identity;
+	usec_t now = clock_now_usec();
 
 	if (intake_is_deaf(s))
 		return true;
 	/* Mostly for the wid of its own session: then there is no need to look for whose it is. */
-	if (i->hello.wid[0] && memmem(c->args, c->args_bytes, i->quoted_wid, strlen(i->quoted_wid))) {
-		identity_beat(s->listener, i->hello.wid, clock_now_usec());
+	if (identity_is_named(s->identity, c->args, c->args_bytes)) {
+		identity_beat(s->listener, s->identity->hello.wid, now);
 	} else {
 		job_scan_init(&scan, JOB_SCAN_FOLDED);
 		job_scan_feed(&scan, c->args, c->args_bytes);
 		if (scan.job.wid[0])
-			identity_beat(s->listener, scan.job.wid, clock_now_usec());
+			identity_beat(s->listener, scan.job.wid, now);
 	}
-	return intake_pass(s, REQUEST_BEAT, c);
+	return intake_pass(s, REQUEST_BEAT, c, now);
 }
 
 /* Answers a report in the server's stead, in its turn. */
@@ -213,7 +213,7 @@ static bool intake_report(struct session *s, const struct command *c)
 	job_scan_init(&scan, c->verb == VERB_ACK ? JOB_SCAN_EXACT : JOB_SCAN_FOLDED);
 	job_scan_feed(&scan, c->args, c->args_bytes);
 	if (job->jid_bytes == 0)
-		return intake_pass(s, REQUEST_PASS, c);
+		return intake_pass(s, REQUEST_PASS, c, now);
 
 	h = ledger_find(l->gateway->ledger, &l->holder, job->jid, job->jid_bytes);
 	newest = h && hold_is_newest(h) ? h : ledger_find_newest(l->gateway->ledger, job->jid, job->jid_bytes);
@@ -239,7 +239,7 @@ static bool intake_report(struct session *s, const struct command *c)
 	if (link_is_ready(s->link))
 		return intake_report_on_link(s, c, h, now);
 	if (!h)
-		return intake_pass(s, REQUEST_PASS, c);
+		return intake_pass(s, REQUEST_PASS, c, now);
 	return intake_report_in_transit(s, c, h);
 }
 
@@ -300,7 +300,7 @@ static bool intake_command(struct session *s, const struct command *c)
 	case VERB_FAIL:
 		return intake_report(s, c);
 	default:
-		return intake_pass(s, REQUEST_PASS, c);
+		return intake_pass(s, REQUEST_PASS, c, clock_now_usec());
 	}
 }
 

@@ -7,6 +7,7 @@
  *   intake.c     what comes from the worker: lines, the command that each is, where it goes
  *   gather.c     the report that is long, but not too long
  *   upload.c     the line that is too long to be held in memory
+ *   request.c    the command under way
  *   answer.c     what comes from the server: replies, and what each does to ledger and session
  *   wait.c       a session that waits for a link, a time or the reporter, and what it is told in the end
  *   retired.c    links without a session: waiting for a last reply, or spare
@@ -82,6 +83,8 @@ struct gateway {
 	const struct gateway_ops *ops;
 	TAILQ_HEAD(, session) graveyard;
 	struct event *undertaker;
+	STAILQ_HEAD(, link_request) spare_requests;
+	unsigned n_spare_requests;
 	unsigned n_seated; /* long reports in hand; may be more than SEATS_MAX when their worker is dead */
 };
 
@@ -89,6 +92,7 @@ struct gateway {
 struct identity {
 	struct hello hello;
 	char quoted_wid[JOB_WID_MAX + 2]; /* as it stands in nearly every BEAT */
+	uint16_t quoted_bytes;
 	unsigned references;
 	usec_t beaten_usec; /* last BEAT for its wid, or its first HELLO */
 	UT_hash_handle hh;
@@ -237,10 +241,14 @@ bool upload_begin(struct session *s, const char *p, size_t bytes);
 size_t upload_feed(struct session *s, const char *p, size_t bytes);
 void upload_drop(struct session *s);
 
-/* answer.c */
+/* request.c */
 struct request *request_new(struct session *s, enum request_kind kind);
 void request_free(struct request *r);
 void request_detach(struct request *r); /* from its session and the list of FETCHes */
+void request_free_spares(struct gateway *g);
+
+/* answer.c */
+void answer_drop_long_job(struct request *r);
 void request_on_reply(struct request *r, const struct link_reply *reply);
 void request_on_lost(struct request *r, bool partial);
 void answer_stray(struct listener *l, struct hold *hold, const char *body, size_t body_bytes);
@@ -265,6 +273,7 @@ void retired_free_all(struct listener *l);
 int identity_get(struct listener *l, struct hello *hello, struct identity **ret) _must_check_; /* takes hello */
 struct identity *identity_ref(struct identity *i);
 struct identity *identity_unref(struct listener *l, struct identity *i);
+bool identity_is_named(const struct identity *i, const char *args, size_t bytes); /* by a BEAT: its own wid */
 void identity_beat(struct listener *l, const char *wid, usec_t now);
 void identity_expire(struct listener *l, usec_t now);
 usec_t identity_next_usec(const struct listener *l);

@@ -19,7 +19,8 @@ static const struct link_ops session_link_ops;
 
 static void session_update_reading(struct session *s)
 {
-	bool want = s->in_bytes < gather_input_max(s) && !(s->link && link_is_ready(s->link) && link_is_full(s->link));
+	bool want = (s->in_bytes == 0 || s->in_bytes < gather_input_max(s)) &&
+		    !(s->link && link_is_full(s->link) && link_is_ready(s->link));
 
 	if (s->over || s->eof || want == s->stream.reading)
 		return;
