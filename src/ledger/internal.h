@@ -3,6 +3,7 @@
  * What the journal's files share.
  *
  *   store.c    one file: reserves space, appends records, reads them back
+ *   window.c   the mapped piece of it that records are copied into
  *   replay.c   what is in a file that was found
  *   rewrite.c  a new file with all that is live, in small steps, while the journal is in use
  *   journal.c  which record goes where, and what is done when it cannot
@@ -46,6 +47,7 @@ struct store {
 	uint64_t salt;
 	uint32_t used, allocated;
 	uint32_t n_holds; /* that have a claim */
+	struct window window;
 };
 
 #define NOWHERE UINT32_MAX

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * The journal: the ledger on disk, in the file "journal" of the state directory, so that chargehand's own death loses
- * nothing. What has been written with pwrite(2) outlives a SIGKILL at any instruction, since the kernel has it;
- * a cut of the power it outlives as far as journal_sync says.
+ * nothing. A record that has been copied into the file (window.h) outlives a SIGKILL at any instruction, since the
+ * kernel has it; one that was being copied is a torn tail. A cut of the power it outlives as far as journal_sync says.
  *
- * Cost: one pwrite(2) per record, 0.33 µs (0.4 in the mean) for one of 300 bytes, its checksum included; a mapped file
- * would save 0.1 µs, and raise SIGBUS on a full disk or NFS. Two of them while the file is being rewritten.
+ * Cost: one copy per record, its checksum included; two while the file is being rewritten.
  *
  * Invariants:
  *   1. "journal" is a whole journal or is not there. It is made as "journal.new" and renamed; the file before it takes
@@ -29,6 +28,7 @@
 #include "base/clock.h"
 #include "base/macro.h"
 #include "ledger/record.h"
+#include "ledger/window.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -60,6 +60,7 @@ struct journal_io {
 	int (*renameat2)(int old_dir_fd, const char *old_path, int new_dir_fd, const char *new_path, unsigned flags);
 	int (*unlinkat)(int dir_fd, const char *path, int flags);
 	int (*finish_sync)(struct syncer *s);
+	window_mmap mmap; /* NULL: all is written */
 };
 extern const struct journal_io journal_kernel_io;
 

@@ -7,11 +7,13 @@
 #include "ledger/ledger.h"
 
 #include "faktory/jid.h"
+#include "ledger/checksum.h"
 
 #include <assert.h>
 #include <stdint.h>
 #include <string.h>
 
+#define HASH_FUNCTION(p, bytes, hash) ((hash) = (unsigned)checksum((p), (bytes), 0)) /* half the time of its own */
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(entry) ((entry)->refused = true)
 #include <uthash.h>
@@ -25,6 +27,7 @@ struct jid_entry {
 
 struct ledger {
 	struct jid_entry *index;
+	struct jid_entry *permanent; /* of no jid: uthash would free its tables with the last hold and make them anew */
 	uint64_t last_generation;
 	size_t n_holds;
 	const struct ledger_sink *sink;
@@ -89,10 +92,16 @@ static struct jid_entry *index_find(const struct ledger *l, const struct jid_key
 
 int ledger_new(struct ledger **ret)
 {
-	struct ledger *l = calloc(1, sizeof(*l));
-	if (!l)
+	_cleanup_free_ struct ledger *l = calloc(1, sizeof(*l));
+	_cleanup_free_ struct jid_entry *permanent = calloc(1, sizeof(*permanent));
+
+	if (!l || !permanent)
 		return -ENOMEM;
-	*ret = l;
+	HASH_ADD_KEYPTR(hh, l->index, "", 0, permanent);
+	if (permanent->refused)
+		return -ENOMEM;
+	l->permanent = TAKE_PTR(permanent);
+	*ret = TAKE_PTR(l);
 	return 0;
 }
 
@@ -101,6 +110,8 @@ struct ledger *ledger_free(struct ledger *l)
 	if (!l)
 		return NULL;
 	/* The last hold of an entry takes the entry with it. */
+	HASH_DEL(l->index, l->permanent);
+	free(l->permanent);
 	while (l->index)
 		ledger_leave(LIST_FIRST(&l->index->holds));
 	assert(l->n_holds == 0);

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
@@ -34,6 +35,7 @@ const struct journal_io journal_kernel_io = {
 	.renameat2 = kernel_renameat2,
 	.unlinkat = unlinkat,
 	.finish_sync = syncer_finish,
+	.mmap = mmap,
 };
 
 /* ---- workers */

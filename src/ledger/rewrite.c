@@ -207,6 +207,7 @@ static void rewrite_keep_spare(struct journal *j, struct store *s, bool keep)
 		(void)j->io->unlinkat(j->dir_fd, JOURNAL_NEW_NAME, 0);
 		store_close(s);
 	}
+	window_close(&s->window);
 	j->spare = *s;
 	j->spare_wiped = 0;
 	*s = (struct store){.fd = -EBADF};

@@ -67,7 +67,7 @@ bool store_has_room(const struct store *s, size_t bytes, uint32_t more_holds)
 
 int store_append(struct journal *j, struct store *s, const char *p, size_t bytes, uint32_t *ret_at)
 {
-	size_t done;
+	size_t done = 0;
 	int r = 0;
 
 	if (s->used + (uint64_t)bytes > s->allocated)
@@ -75,10 +75,15 @@ int store_append(struct journal *j, struct store *s, const char *p, size_t bytes
 			j, s, s->used + (uint64_t)bytes + HEADER_CLAIM_BYTES + HOLD_CLAIM_BYTES * (uint64_t)s->n_holds);
 	if (r < 0)
 		return r;
-	r = write_all(j, s->fd, p, bytes, s->used, &done);
+	r = j->io->mmap ? window_copy(&s->window, j->io->mmap, s->fd, s->allocated, s->used, p, bytes) : -EOPNOTSUPP;
 	if (r < 0) {
-		(void)store_wipe(j, s, s->used, s->used + (uint32_t)done);
-		return r;
+		size_t copied = r == -EIO ? bytes : 0;
+
+		r = write_all(j, s->fd, p, bytes, s->used, &done);
+		if (r < 0) {
+			(void)store_wipe(j, s, s->used, s->used + (uint32_t)MAX(done, copied));
+			return r;
+		}
 	}
 	*ret_at = s->used;
 	s->used += (uint32_t)bytes;
@@ -102,6 +107,7 @@ int store_read(const struct store *s, uint32_t at, char *p, size_t bytes)
 
 void store_close(struct store *s)
 {
+	window_close(&s->window);
 	*s = (struct store){.fd = close_fd(s->fd)};
 }
 

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What is copied is in the file, wherever records and windows end; and what cannot be copied is told, and kills nobody.
+ */
+#include "ledger/window.h"
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+static int fd = -EBADF;
+static unsigned n_maps;
+
+static void *counting_mmap(void *at, size_t bytes, int protection, int flags, int file, off_t offset)
+{
+	n_maps++;
+	return mmap(at, bytes, protection, flags, file, offset);
+}
+
+static void *no_mmap(_unused_ void *at, _unused_ size_t bytes, _unused_ int protection, _unused_ int flags,
+		     _unused_ int file, _unused_ off_t offset)
+{
+	n_maps++;
+	errno = ENODEV;
+	return MAP_FAILED;
+}
+
+static void setup(void)
+{
+	char path[] = "/tmp/chargehand-test-XXXXXX";
+
+	fd = mkstemp(path);
+	cr_assert(ge(int, fd, 0));
+	cr_assert(eq(int, unlink(path), 0));
+	n_maps = 0;
+}
+
+static void teardown(void)
+{
+	fd = close_fd(fd);
+}
+
+TestSuite(window, .init = setup, .fini = teardown);
+
+static void file_is(const char *expected, size_t bytes)
+{
+	char *found = malloc(bytes);
+
+	cr_assert(eq(i64, pread(fd, found, bytes, 0), (int64_t)bytes));
+	cr_expect(zero(int, memcmp(found, expected, bytes)));
+	free(found);
+}
+
+/* Records of every length up to half a window, one behind the other, as the journal appends them. */
+Test(window, records_lie_where_they_should)
+{
+	const size_t file_bytes = 64 * WINDOW_BYTES;
+	char *expected = calloc(1, file_bytes), *record = malloc(WINDOW_BYTES);
+	struct window w = {0};
+	uint64_t at = 0;
+
+	cr_assert(eq(int, ftruncate(fd, (off_t)file_bytes), 0));
+	for (size_t i = 1; at + WINDOW_BYTES / 2 <= file_bytes; i++) {
+		size_t bytes = 1 + i * i * 37 % (i % 50 ? 400 : WINDOW_BYTES / 2);
+
+		memset(record, (int)('a' + i % 26), bytes);
+		memcpy(expected + at, record, bytes);
+		cr_assert(eq(int, window_copy(&w, counting_mmap, fd, file_bytes, at, record, bytes), 0));
+		at += bytes;
+	}
+	cr_expect(le(uint, n_maps, 200), "not one for each record");
+	cr_expect(ge(uint, n_maps, 64));
+	file_is(expected, file_bytes);
+	window_close(&w);
+	file_is(expected, file_bytes);
+	free(expected);
+	free(record);
+}
+
+Test(window, what_was_before_and_behind_stays)
+{
+	struct window w = {0};
+	char expected[12288];
+
+	memset(expected, '-', sizeof(expected));
+	cr_assert(eq(i64, pwrite(fd, expected, sizeof(expected), 0), (int64_t)sizeof(expected)));
+	memcpy(expected + 5000, "record", 6);
+	cr_assert(eq(int, window_copy(&w, mmap, fd, sizeof(expected), 5000, "record", 6), 0));
+	file_is(expected, sizeof(expected));
+	window_close(&w);
+}
+
+/* Others write to the same file, and see what was copied at once. */
+Test(window, it_goes_together_with_writing)
+{
+	struct window w = {0};
+	char text[8];
+
+	cr_assert(eq(int, ftruncate(fd, 4096), 0));
+	cr_assert(eq(int, window_copy(&w, mmap, fd, 4096, 0, "one", 3), 0));
+	cr_assert(eq(i64, pwrite(fd, "two", 3, 3), 3));
+	cr_assert(eq(int, window_copy(&w, mmap, fd, 4096, 6, "6", 1), 0));
+	cr_assert(eq(i64, pread(fd, text, 7, 0), 7));
+	cr_expect(zero(int, memcmp(text, "onetwo6", 7)));
+	window_close(&w);
+}
+
+Test(window, refuses_what_is_too_long_or_beyond_the_end)
+{
+	static const char zeros[WINDOW_BYTES];
+	struct window w = {0};
+
+	cr_assert(eq(int, ftruncate(fd, 2 * WINDOW_BYTES), 0));
+	cr_expect(eq(int, window_copy(&w, counting_mmap, fd, 2 * WINDOW_BYTES, 0, zeros, WINDOW_BYTES / 2 + 1),
+		     -EOPNOTSUPP));
+	cr_expect(eq(uint, n_maps, 0));
+	/* The file ends in the middle of the record, or before it. */
+	cr_expect(eq(int, window_copy(&w, counting_mmap, fd, 4000, 3990, zeros, 20), -EOPNOTSUPP));
+	cr_expect(eq(int, window_copy(&w, counting_mmap, fd, 4096, 4096, zeros, 20), -EOPNOTSUPP));
+	/* That was no reason to refuse the next. */
+	cr_expect(eq(int, window_copy(&w, counting_mmap, fd, 8192, 4096, zeros, 20), 0));
+	window_close(&w);
+}
+
+Test(window, a_file_that_cannot_be_mapped_is_not_tried_again)
+{
+	struct window w = {0};
+
+	cr_assert(eq(int, ftruncate(fd, 4096), 0));
+	cr_expect(eq(int, window_copy(&w, no_mmap, fd, 4096, 0, "x", 1), -EOPNOTSUPP));
+	cr_expect(eq(int, window_copy(&w, no_mmap, fd, 4096, 1, "x", 1), -EOPNOTSUPP));
+	cr_expect(eq(uint, n_maps, 1));
+	window_close(&w);
+}
+
+/* The kernel has no page for it: a file that somebody has cut off is the way to this that needs no special disk. */
+Test(window, a_page_that_cannot_be_had_is_an_error)
+{
+	struct window w = {0};
+
+	for (unsigned i = 0; i < 2; i++) { /* a second time: the signal is not blocked after the first */
+		w = (struct window){0};
+		cr_assert(eq(int, ftruncate(fd, 8192), 0));
+		cr_assert(eq(int, window_copy(&w, counting_mmap, fd, 8192, 0, "x", 1), 0));
+		cr_assert(eq(int, ftruncate(fd, 0), 0));
+		cr_expect(eq(int, window_copy(&w, counting_mmap, fd, 8192, 4096, "x", 1), -EIO));
+		cr_expect(eq(int, window_copy(&w, counting_mmap, fd, 8192, 4096, "x", 1), -EOPNOTSUPP), "not again");
+		cr_expect(eq(uint, n_maps, i + 1));
+	}
+	window_close(&w);
+}
+
+/* Not one of ours: it ends the process, as ever. */
+Test(window, another_sigbus_is_none_of_ours)
+{
+	struct window w = {0};
+	int status;
+	pid_t pid;
+
+	cr_assert(eq(int, ftruncate(fd, 8192), 0));
+	cr_assert(eq(int, window_copy(&w, mmap, fd, 8192, 0, "x", 1), 0));
+	pid = fork();
+	if (pid == 0) {
+		volatile char *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 4096);
+		if (ftruncate(fd, 4096) == 0)
+			*p = 'x';
+		_exit(0);
+	}
+	cr_assert(eq(i32, waitpid(pid, &status, 0), pid));
+	cr_expect(eq(int, WIFSIGNALED(status) ? WTERMSIG(status) : 0, SIGBUS));
+	window_close(&w);
+}
