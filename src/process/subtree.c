@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A group with controllers for its children has no processes of its own ("no internal processes", cgroups(7)): so
- * chargehand moves into a child first, and back last.
+ * A group with controllers for its children has no processes of its own ("no internal processes", cgroups(7)): where
+ * there are controllers chargehand moves into a child first, and back last.
  */
 #include "process/subtree.h"
 
@@ -111,7 +111,15 @@ static bool is_same_directory(int a, int b)
 	       sa.st_dev == sb.st_dev;
 }
 
-/* chargehand moves only where it has to: where it is itself in the group that is to have controllers. */
+/* chargehand moves only where it has to: where it is itself in the group that is to have controllers for its children.
+ * Each level down costs it, with pressure accounting some tenths of a microsecond a command. */
+static bool must_move(const struct subtree *s, const struct subtree_request *q, int base_fd)
+{
+	return is_same_directory(base_fd, s->own_fd) &&
+	       (cgroup_has_controller(base_fd, "memory") || cgroup_has_controller(base_fd, "pids") ||
+		(q->cpu && cgroup_has_controller(base_fd, "cpu")));
+}
+
 static int take_home(struct subtree *s, const struct subtree_request *q, int base_fd, const char *base_path)
 {
 	int r;
@@ -121,7 +129,7 @@ static int take_home(struct subtree *s, const struct subtree_request *q, int bas
 	r = home_make(base_fd, q->name, &s->home, &s->home_fd);
 	if (r < 0)
 		return r;
-	if (is_same_directory(base_fd, s->own_fd)) {
+	if (must_move(s, q, base_fd)) {
 		_cleanup_close_ int fd = home_open_child(s->home_fd, HOME_SELF);
 		r = fd < 0 ? fd : home_enter(fd);
 		if (r < 0)

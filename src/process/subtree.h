@@ -10,7 +10,7 @@
  *   4. nowhere
  *
  * In a unit or scope chargehand sits in the child "chargehand", beside the leaves. Elsewhere it makes one directory for
- * itself, and holds a lock on it: one whose lock nobody holds is a leftover.
+ * the leaves, and for itself where it has to move, and holds a lock on it: one whose lock nobody holds is a leftover.
  */
 #ifndef CHARGEHAND_PROCESS_SUBTREE_H
 #define CHARGEHAND_PROCESS_SUBTREE_H
