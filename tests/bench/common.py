@@ -12,6 +12,9 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "helpers"))
+import cgroups  # noqa: E402
+
 TOOLS = ("beanstalk", "chain", "fakeserver", "hold", "killer", "load", "stamp")
 PEERS = {  # program: Debian's package
     "beanstalkd": "beanstalkd",
@@ -24,6 +27,7 @@ PEERS = {  # program: Debian's package
 NGINX_STREAM = ("/usr/lib/nginx/modules/ngx_stream_module.so", "/usr/share/nginx/modules/ngx_stream_module.so")
 
 _processes = []
+_group = None
 scratch = tempfile.mkdtemp(prefix="chargehand-bench-")
 
 
@@ -44,14 +48,41 @@ def find(program):
     return found
 
 
-def spawn(argv, cpus=None, log=None, **kw):
-    """Starts a process in a session of its own; it ends with this program at the latest."""
+def worker_group():
+    """The cgroup.procs of a group two levels down, as deep as chargehand's workers are: for the workers of its peers.
+    Being in a group costs a process at each switch and at its end, and that is no matter of who stands beside it.
+    None where chargehand has no cgroups either."""
+    global _group
+    if _group is None and cgroups.parent()[0]:
+        _group = tempfile.mkdtemp(prefix="chargehand-peers.", dir=cgroups.parent()[0])
+        os.mkdir(os.path.join(_group, "worker"))
+    return _group and os.path.join(_group, "worker", "cgroup.procs")
+
+
+def enter_worker_group():
+    """In a child, before exec."""
+    if worker_group():
+        with open(worker_group(), "w") as f:
+            f.write("0")
+
+
+def spawn(argv, cpus=None, log=None, worker=False, **kw):
+    """Starts a process in a session of its own, and as a worker in a group of its own; it ends with this program at the
+    latest."""
     kw.setdefault("stdin", subprocess.DEVNULL)
     out = open(os.path.join(scratch, log), "ab") if log else subprocess.DEVNULL
     kw.setdefault("stdout", out)
     kw.setdefault("stderr", out)
-    pin = (lambda: os.sched_setaffinity(0, cpus)) if cpus else None
-    p = subprocess.Popen(argv, start_new_session=True, preexec_fn=pin, **kw)
+    if worker:
+        worker_group()
+
+    def prepare():
+        if cpus:
+            os.sched_setaffinity(0, cpus)
+        if worker:
+            enter_worker_group()
+
+    p = subprocess.Popen(argv, start_new_session=True, preexec_fn=prepare, **kw)
     if log:
         out.close()
     _processes.append(p)
@@ -82,6 +113,9 @@ def stop(p, wait=10):
 def _clean_up():
     for p in list(reversed(_processes)):
         stop(p, wait=2)
+    if _group:
+        os.rmdir(os.path.join(_group, "worker"))
+        os.rmdir(_group)
     shutil.rmtree(scratch, ignore_errors=True)
 
 

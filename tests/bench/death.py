@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """(a) From kill(2) to the FAIL at the server; beanstalkd's from kill(2) to the job with another consumer; the kernel's
 own chain from kill(2) to 200 bytes received. Small victims, whose own end takes the kernel little time, and one as large as
-a worker in Python is. Each has its turn in each round; 5 ms of quiet before each kill."""
+a worker in Python is; each in a cgroup. Each has its turn in each round; 5 ms of quiet before each kill."""
 import subprocess
 
-from common import Failed, Server, find, free_port, median, percentile, spawn, stop, tool, wait_port
+from common import Failed, Server, find, free_port, median, percentile, spawn, stop, tool, wait_port, worker_group
 
 CASES = ((1, 0), (1, 30), (25, 0), (1000, 0))  # jobs in hand, and MB of memory
 
@@ -64,7 +64,7 @@ def measure(chargehand, quick, note):
             result.setdefault(("chargehand", n_jobs, mb), []).append(ours.kills(n))
             if bean:
                 result.setdefault(("beanstalkd", n_jobs, mb), []).append(
-                    run_tool("beanstalk", tool("hold"), port, n, n_jobs, mb))
+                    run_tool("beanstalk", tool("hold"), port, n, n_jobs, mb, *filter(None, [worker_group()])))
             if (n_jobs, mb) == CASES[0]:
                 result.setdefault(("chain", n_jobs, mb), []).append([v * 2 for v in run_tool("chain", n)])
         ours.stop()

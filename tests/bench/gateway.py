@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """(b) What stands between a worker and its server costs: latency, commands a second, CPU, large jobs, and what those do to
-somebody else's BEAT. Beside a direct connection, HAProxy and nginx as TCP proxies. Each has its turn in each round."""
+somebody else's BEAT. Beside a direct connection, HAProxy and nginx as TCP proxies. Each has its turn in each round, and a
+worker in a cgroup of its own."""
 import json
 import os
 import subprocess
@@ -23,15 +24,17 @@ class Direct:
         if self.pid:
             os.sched_setaffinity(self.pid, cpus)
             args = args + ["-P", str(self.pid)]
-        other = spawn([tool("load"), address, *beside], cpus=cpus) if beside else None
-        r = subprocess.run([tool("load"), address, *args], capture_output=True, text=True, timeout=60,
-                           preexec_fn=lambda: os.sched_setaffinity(0, cpus))
+        other = spawn([tool("load"), address, *beside], cpus=cpus, worker=True) if beside else None
+        load = spawn([tool("load"), address, *args], cpus=cpus, worker=True, stdout=subprocess.PIPE,
+                     stderr=subprocess.PIPE, text=True)
+        out, err = load.communicate(timeout=60)
+        stop(load)
         if other:
             other.wait(60)
             stop(other)
-        if r.returncode:
-            raise Failed(f"{self.name}: {r.stderr.strip()}")
-        return json.loads(r.stdout)
+        if load.returncode:
+            raise Failed(f"{self.name}: {err.strip()}")
+        return json.loads(out)
 
     def stop(self):
         pass

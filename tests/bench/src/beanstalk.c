@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * beanstalk HOLD PORT N JOBS MB: beanstalkd puts a job back the moment the connection that reserved it ends. N times
- * the program HOLD (hold.c) holds JOBS jobs on one connection and is killed; a consumer that waits for them measures
- * from just before kill(2) until it has the first and the last. Prints "FIRST LAST" in nanoseconds, one line each time.
+ * beanstalk HOLD PORT N JOBS MB [PROCS]: beanstalkd puts a job back the moment the connection that reserved it ends. N
+ * times the program HOLD (hold.c) holds JOBS jobs on one connection and is killed; a consumer that waits for them
+ * measures from just before kill(2) until it has the first and the last. Prints "FIRST LAST" in nanoseconds, one line
+ * each time. PROCS: the cgroup.procs of the group that each victim is in.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,7 +101,15 @@ static void until(int fd, const char *mark, int n)
 	}
 }
 
-static pid_t start_victim(const char *hold, const char *port, const char *n_jobs, const char *mb)
+static void enter_group(const char *procs)
+{
+	int fd = open(procs, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "0", 1) != 1)
+		die(procs);
+}
+
+static pid_t start_victim(const char *hold, const char *port, const char *n_jobs, const char *mb, const char *procs)
 {
 	int ready[2];
 	char c;
@@ -110,6 +120,8 @@ static pid_t start_victim(const char *hold, const char *port, const char *n_jobs
 	pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (procs)
+			enter_group(procs);
 		dup2(ready[1], STDOUT_FILENO);
 		execl(hold, hold, "beanstalk", port, n_jobs, mb, (char *)NULL);
 		_exit(127);
@@ -145,8 +157,8 @@ static void clean_up(int port, int n_jobs)
 
 int main(int argc, char **argv)
 {
-	int port = argc == 6 ? atoi(argv[2]) : 0, n = argc == 6 ? atoi(argv[3]) : 0,
-	    n_jobs = argc == 6 ? atoi(argv[4]) : 0;
+	bool given = argc == 6 || argc == 7;
+	int port = given ? atoi(argv[2]) : 0, n = given ? atoi(argv[3]) : 0, n_jobs = given ? atoi(argv[4]) : 0;
 
 	if (port < 1 || n < 1 || n_jobs < 1)
 		return 2;
@@ -159,7 +171,7 @@ int main(int argc, char **argv)
 		say(producer, "put 0 0 600 8\r\n" MARK "\r\n", n_jobs);
 		until(producer, "INSERTED", n_jobs);
 		close(producer);
-		victim = start_victim(argv[1], argv[2], argv[4], argv[5]);
+		victim = start_victim(argv[1], argv[2], argv[4], argv[5], argv[6]);
 
 		consumer = dial(port);
 		say(consumer, "reserve\r\n", n_jobs);
