@@ -243,9 +243,11 @@ class Restart(Case):
         self.assertEqual(seen, ["ERR shutdown in progress", True])
         with self.assertRaises(OSError):
             self.client(s)
-        with self.assertRaises(ServerError) as e:
+        with self.assertRaises((ServerError, Closed)) as e:
             fetching.reply()
-        self.assertEqual(str(e.exception), "ERR redis: client is closed")
+        # The real server's process ends while its goroutine writes this, and on a busy machine sometimes before.
+        if self.kind != "real" or isinstance(e.exception, ServerError):
+            self.assertEqual(str(e.exception), "ERR redis: client is closed")
         self.assertTrue(idle.eof())
         s.process.wait(5)
         self.assertEqual(s.process.returncode, 0)
