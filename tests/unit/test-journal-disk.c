@@ -256,3 +256,26 @@ Test(journal_disk, always_syncs_at_the_barrier)
 	cr_expect(eq(uint, fault.made[CALL_FDATASYNC], made + 1));
 	journal_close(j);
 }
+
+/* By somebody who should not have: what is said from then on is in the file all the same. */
+Test(journal_disk, a_file_that_is_cut_off_kills_nobody)
+{
+	static const char jid[] = "jid-in-what-is-left";
+	struct journal *j = open_journal();
+	struct journal_entry *before = add_hold(j, "jid-that-is-cut-off", NULL), *after;
+	int fd = openat(dir_fd, "journal", O_WRONLY | O_CLOEXEC);
+	size_t bytes;
+	char *p;
+
+	cr_assert(eq(int, ftruncate(fd, 0), 0));
+	(void)close(fd);
+	after = add_hold(j, jid, NULL);
+	journal_report(j, before, REPORT_WORKER_ACK, NULL, 0, 0);
+	journal_remove(j, before);
+	cr_expect(eq(int, status_of(j).state, JOURNAL_GOOD));
+	p = read_whole("journal", &bytes);
+	cr_expect(not(eq(ptr, memmem(p, bytes, jid, strlen(jid)), NULL)));
+	free(p);
+	journal_remove(j, after);
+	journal_close(j);
+}
