@@ -269,6 +269,35 @@ class Members(Case):
             s.wait_jid(jid, "retries")
 
 
+class OwnGroup(Case):
+    leaf = True
+
+    def test_chargehand_moves_only_where_there_are_controllers(self):
+        """--cgroup auto, in a group of its own: a group that gives controllers to its children has no processes."""
+        tap.need("nosystemd", "systemd manages the cgroups here" if os.path.isdir("/run/systemd/system") else None)
+        group = self.directory.path
+        with open(os.path.join(group, "cgroup.controllers")) as f:
+            controllers = f.read().split()
+        wrapper = os.path.join(tempfile.mkdtemp(prefix="chargehand-test."), "inside")
+        self.addCleanup(shutil.rmtree, os.path.dirname(wrapper))
+        with open(wrapper, "w") as f:
+            f.write(f'#!/bin/sh\necho $$ >{group}/cgroup.procs\nexec "{os.environ["CHARGEHAND"]}" "$@"\n')
+        os.chmod(wrapper, 0o755)
+        self.cgroup = ["--cgroup", "auto"]
+        with unittest.mock.patch.dict(os.environ, CHARGEHAND=wrapper):
+            c = self.start(self.server(), "hello; hold")
+        c.wait_log("running .hello.")
+        home, = self.directory.homes()
+        own = cgroups.group_of(c.pid)
+        base = own.removesuffix(f"/{home}/chargehand")
+        self.assertEqual(os.path.basename(base), os.path.basename(group))
+        self.assertEqual(own != base, "memory" in controllers or "pids" in controllers)
+        worker = int(re.search(r"started \(pid (\d+)\)", c.log())[1])
+        self.assertEqual(cgroups.group_of(worker), f"{base}/{home}/w.1-1")
+        self.assertEqual(c.stop(), 0)
+        self.assertEqual(self.directory.homes(), [])
+
+
 class Leaves(Case):
     leaf = True
 
@@ -324,31 +353,6 @@ class Leaves(Case):
         self.assertIsNone(mine.poll())
         self.assertEqual(c.stop(), 0)
         self.assertEqual(len(self.directory.homes()), 4)
-
-    def test_chargehand_moves_only_where_there_are_controllers(self):
-        """--cgroup auto, in a group of its own: a group that gives controllers to its children has no processes."""
-        tap.need("nosystemd", "systemd manages the cgroups here" if os.path.isdir("/run/systemd/system") else None)
-        group = self.directory.path
-        with open(os.path.join(group, "cgroup.controllers")) as f:
-            controllers = f.read().split()
-        wrapper = os.path.join(tempfile.mkdtemp(prefix="chargehand-test."), "inside")
-        self.addCleanup(shutil.rmtree, os.path.dirname(wrapper))
-        with open(wrapper, "w") as f:
-            f.write(f'#!/bin/sh\necho $$ >{group}/cgroup.procs\nexec "{os.environ["CHARGEHAND"]}" "$@"\n')
-        os.chmod(wrapper, 0o755)
-        self.cgroup = ["--cgroup", "auto"]
-        with unittest.mock.patch.dict(os.environ, CHARGEHAND=wrapper):
-            c = self.start(self.server(), "hello; hold")
-        c.wait_log("running .hello.")
-        home, = self.directory.homes()
-        own = cgroups.group_of(c.pid)
-        base = own.removesuffix(f"/{home}/chargehand")
-        self.assertEqual(os.path.basename(base), os.path.basename(group))
-        self.assertEqual(own != base, "memory" in controllers or "pids" in controllers)
-        worker = int(re.search(r"started \(pid (\d+)\)", c.log())[1])
-        self.assertEqual(cgroups.group_of(worker), f"{base}/{home}/w.1-1")
-        self.assertEqual(c.stop(), 0)
-        self.assertEqual(self.directory.homes(), [])
 
     def test_leaves_are_removed_and_every_life_has_its_own(self):
         s = self.server()
