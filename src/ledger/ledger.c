@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define HASH_FUNCTION(p, bytes, hash) ((hash) = (unsigned)checksum((p), (bytes), 0)) /* half the time of its own */
+#define HASH_FUNCTION(p, bytes, hash) ((hash) = (unsigned)checksum((p), (bytes), 0))
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(entry) ((entry)->refused = true)
 #include <uthash.h>
@@ -109,9 +109,9 @@ struct ledger *ledger_free(struct ledger *l)
 {
 	if (!l)
 		return NULL;
-	/* The last hold of an entry takes the entry with it. */
 	HASH_DEL(l->index, l->permanent);
 	free(l->permanent);
+	/* The last hold of an entry takes the entry with it. */
 	while (l->index)
 		ledger_leave(LIST_FIRST(&l->index->holds));
 	assert(l->n_holds == 0);

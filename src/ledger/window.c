@@ -20,13 +20,18 @@ static void guard_on_sigbus(int signal, siginfo_t *info, _unused_ void *context)
 	const struct window *w = guard.window;
 	const char *at = info->si_addr;
 
-	if (w && at >= w->p && at < w->p + w->bytes) {
+	bool by_kernel = info->si_code > 0; /* only then is there an address (sigaction(2)) */
+
+	if (by_kernel && w && at >= w->p && at < w->p + w->bytes) {
 		guard.window = NULL;
 		siglongjmp(guard.back, 1);
 	}
-	/* Nothing of ours: it ends the process, as it would have without us, when the instruction is tried again. */
+	/* Nothing of ours: it ends the process, as it would have without us. A fault does when its instruction is tried
+	 * again, which leaves the better core dump. */
 	const struct sigaction action = {.sa_handler = SIG_DFL};
 	(void)sigaction(signal, &action, NULL);
+	if (!by_kernel)
+		(void)raise(signal);
 }
 
 /* Not blocked in the handler, for nothing unblocks it after siglongjmp(3). */
