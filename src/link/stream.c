@@ -14,7 +14,17 @@
 /* Chunks given to one sendmsg(2). An evbuffer's chunks grow with what is added, so a few are a lot of bytes. */
 #define OUTBOX_CHUNKS 16
 
+/* How many answers in a row are taken without a turn of the loop, in which others may have come first. */
+#define LOOKS_MAX 4
+/* When the last look was in vain, one write in so many is followed by another. */
+#define LOOK_EVERY 4
+
 static unsigned n_open; /* streams of all owners */
+
+/* Since the last look. */
+static struct stream *written;
+static unsigned n_written;
+static bool read_any; /* what the last stream_read() was good for */
 
 struct outbox {
 	struct evbuffer *buffer;
@@ -160,6 +170,7 @@ ssize_t stream_read(struct stream *s, char *buffer, size_t bytes)
 	do
 		n = recv(s->fd, buffer, bytes, MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
+	read_any = n >= 0;
 	return n < 0 ? -errno : n;
 }
 
@@ -185,12 +196,38 @@ int stream_write(struct stream *s, const char *p, size_t bytes)
 			return stream_fail(s, errno);
 		if (sent < 0)
 			sent = 0;
-		if ((size_t)sent == bytes)
+		if ((size_t)sent == bytes) {
+			written = s;
+			n_written++;
 			return 0;
+		}
 	}
 
 	r = stream_keep(s, p + sent, bytes - (size_t)sent);
 	return r < 0 ? stream_fail(s, -r) : 0;
+}
+
+static bool stream_look_once(void)
+{
+	static bool answered;
+	static unsigned n_passed_over;
+	struct stream *s = TAKE_PTR(written);
+	unsigned n = n_written;
+
+	n_written = 0;
+	if (n != 1 || !s || !s->reading || (!answered && ++n_passed_over % LOOK_EVERY != 0))
+		return false;
+	read_any = false;
+	s->ops->on_readable(s);
+	answered = read_any;
+	return answered;
+}
+
+void stream_look_again(void)
+{
+	for (unsigned n = 0; n < LOOKS_MAX; n++)
+		if (!stream_look_once())
+			return;
 }
 
 size_t stream_backlog_bytes(const struct stream *s)
@@ -221,6 +258,8 @@ void stream_close(struct stream *s, bool reset)
 	if (s->fd < 0)
 		return;
 
+	if (written == s)
+		written = NULL;
 	stream_pause(s);
 	outbox_free(TAKE_PTR(s->outbox));
 	if (reset) {

@@ -7,8 +7,8 @@
  * costs one recv(2) and one send(2), and an idle stream less than two hundred bytes. (bufferevents ask FIONREAD before
  * each read and change the epoll set around each write.)
  *
- * Callbacks come from the event loop only, never out of stream_write(). The owner embeds the struct and finds itself by
- * container_of(); it may close the stream and free itself in a callback.
+ * Callbacks come from the event loop and stream_look_again() only, never out of stream_write(). The owner embeds the
+ * struct and finds itself by container_of(); it may close the stream and free itself in a callback.
  */
 #ifndef CHARGEHAND_LINK_STREAM_H
 #define CHARGEHAND_LINK_STREAM_H
@@ -65,6 +65,12 @@ ssize_t stream_read(struct stream *s, char *buffer, size_t bytes) _must_check_;
 /* Takes all bytes or fails: 0, or -errno of the socket (EPIPE, ECONNRESET, …), or -ENOMEM. After a failure the stream
  * can be read to what had come by then, and to an end: on_readable will tell. */
 int stream_write(struct stream *s, const char *p, size_t bytes) _must_check_;
+
+/* To be called after each turn of the loop: reads the stream that was written in it, if there was only one, for what it
+ * was sent may have been answered by now. Where a worker, its server and we share a processor, send(2) often returns
+ * after the other end has run, and its answer costs no epoll_wait(2) then: a tenth less CPU for each command. Where it
+ * is in vain most looks are left out. on_readable has to put up with -EAGAIN. */
+void stream_look_again(void);
 
 /* What has not reached the kernel yet. */
 size_t stream_backlog_bytes(const struct stream *s);

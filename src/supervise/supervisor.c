@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "config/elsewhere.h"
+#include "link/stream.h"
 #include "process/tree.h"
 #include "supervise/bookkeeper.h"
 #include "supervise/estate.h"
@@ -381,11 +382,13 @@ static int supervisor_loop(struct supervisor *s)
 
 	if (status != 0)
 		return status;
-	while (supervisor_end_turn(s))
+	while (supervisor_end_turn(s)) {
 		if (event_base_loop(s->shop.base, EVLOOP_ONCE) < 0) {
 			log_error("The event loop has failed");
 			return STATUS_OS_ERROR;
 		}
+		stream_look_again();
+	}
 	return s->stopping ? 0 : program_exit_status(s->program);
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define BIG ((size_t)4 * 1024 * 1024)
+#define SIXTY_FOUR "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" /* one read of on_readable() */
 
 static struct event_base *base;
 static struct stream *s; /* on the heap, so that a use after its owner freed it is seen */
@@ -14,7 +15,8 @@ static int peer;
 static unsigned n_readable, n_drained, n_broken;
 static int broken_error;
 static size_t drained_backlog[4];
-static bool free_in_callback;
+static bool free_in_callback, read_in_callback, answer_in_callback;
+static ssize_t last_read;
 
 static void owner_free(void)
 {
@@ -23,9 +25,15 @@ static void owner_free(void)
 	s = NULL;
 }
 
-static void on_readable(_unused_ struct stream *stream)
+static void on_readable(struct stream *stream)
 {
+	char got[64];
+
 	n_readable++;
+	if (read_in_callback)
+		last_read = stream_read(stream, got, sizeof(got));
+	if (answer_in_callback)
+		cr_assert_eq(stream_write(stream, "ACK {}\r\n", 8), 0);
 	if (free_in_callback)
 		owner_free();
 }
@@ -332,6 +340,102 @@ Test(stream, its_owner_may_free_it_when_it_is_broken)
 	LOOP_UNTIL(base, !s);
 	loop_drain(base);
 	cr_assert_eq(n_broken, 1);
+}
+
+/* Writes a command and looks, until it was looked; how many commands that took. */
+static unsigned write_until_looked(unsigned limit)
+{
+	unsigned before = n_readable, n = 0;
+
+	while (n_readable == before && n < limit) {
+		cr_assert_eq(stream_write(s, "BEAT\r\n", 6), 0);
+		cr_assert_eq(n_readable, before, "not out of stream_write()");
+		stream_look_again();
+		n++;
+	}
+	return n;
+}
+
+Test(stream, an_answer_that_is_there_is_read_without_a_turn)
+{
+	unsigned limit = 10;
+
+	read_in_callback = true;
+	cr_assert_eq(send(peer, "+OK\r\n", 5, 0), 5);
+	cr_assert_lt(write_until_looked(limit), limit);
+	cr_assert_eq(last_read, 5);
+
+	/* That was worth it, so it is done each time, until it is in vain. */
+	cr_assert_eq(send(peer, "+OK\r\n", 5, 0), 5);
+	cr_assert_eq(write_until_looked(limit), 1);
+	cr_assert_eq(last_read, 5);
+	cr_assert_eq(write_until_looked(limit), 1);
+	cr_assert_eq(last_read, -EAGAIN);
+	cr_assert_gt(write_until_looked(limit), 1);
+
+	/* Looked once for each write and no more. */
+	unsigned before = n_readable;
+	stream_look_again();
+	cr_assert_eq(n_readable, before);
+}
+
+Test(stream, looks_follow_each_other_but_not_for_ever)
+{
+	unsigned limit = 10;
+
+	read_in_callback = answer_in_callback = true;
+	for (unsigned i = 0; i < 20; i++)
+		cr_assert_eq(send(peer, SIXTY_FOUR, strlen(SIXTY_FOUR), 0), (ssize_t)strlen(SIXTY_FOUR));
+	cr_assert_lt(write_until_looked(limit), limit);
+	cr_assert_gt(n_readable, 1, "each read is followed by a write, and that by a look");
+	cr_assert_lt(n_readable, 10, "the loop must have its turns");
+}
+
+Test(stream, nobody_is_looked_at_before_others_have_had_their_turn)
+{
+	struct stream other;
+	int fds[2];
+
+	read_in_callback = true;
+	loop_tcp_pair(fds);
+	cr_assert_eq(stream_open(&other, base, fds[0], &ops), 0);
+	cr_assert_eq(send(peer, "+OK\r\n", 5, 0), 5);
+	for (unsigned i = 0; i < 20; i++) {
+		cr_assert_eq(stream_write(s, "BEAT\r\n", 6), 0);
+		cr_assert_eq(stream_write(&other, "BEAT\r\n", 6), 0);
+		stream_look_again();
+	}
+	cr_assert_eq(n_readable, 0, "two were written");
+
+	stream_pause(s);
+	for (unsigned i = 0; i < 20; i++) {
+		cr_assert_eq(stream_write(s, "BEAT\r\n", 6), 0);
+		stream_look_again();
+	}
+	cr_assert_eq(n_readable, 0, "it is paused");
+
+	cr_assert_eq(stream_write(&other, "BEAT\r\n", 6), 0);
+	stream_close(&other, false);
+	for (unsigned i = 0; i < 20; i++)
+		stream_look_again();
+	cr_assert_eq(stream_write(s, "BEAT\r\n", 6), 0);
+	owner_free();
+	for (unsigned i = 0; i < 20; i++)
+		stream_look_again();
+	cr_assert_eq(n_readable, 0, "it is closed");
+	close(fds[1]);
+}
+
+Test(stream, its_owner_may_free_it_when_it_is_looked_at)
+{
+	free_in_callback = true;
+	cr_assert_eq(send(peer, "x", 1, 0), 1);
+	for (unsigned i = 0; i < 10 && s; i++) {
+		cr_assert_eq(stream_write(s, "BEAT\r\n", 6), 0);
+		stream_look_again();
+	}
+	cr_assert_null(s);
+	stream_look_again();
 }
 
 Test(stream, one_that_is_not_open_refuses_quietly)
