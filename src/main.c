@@ -12,6 +12,7 @@
 #include "config/environment.h"
 #include "config/option.h"
 #include "ledger/statedir.h"
+#include "process/slice.h"
 #include "supervise/check.h"
 #include "supervise/supervisor.h"
 #include <fcntl.h>
@@ -161,6 +162,8 @@ static int run(int argc, char *argv[])
 		return fflush(stdout) == EOF ? STATUS_OS_ERROR : status;
 	}
 	raise_descriptor_limit(&start.nofile);
+	if (slice_lengthen(&start.slice_nsec) < 0)
+		log_debug("The slice of the processor stays as long as it is: only a matter of speed");
 	status = take_state_dir(config, &state_dir_fd, &state_lock_fd);
 	if (status >= 0)
 		return status;

@@ -12,6 +12,7 @@
 
 #include "base/fileio.h"
 #include "process/pidfd.h"
+#include "process/slice.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -281,6 +282,7 @@ static _noreturn_ void child_run(struct child_plan *plan)
 	}
 	if (args->oom_score_adj)
 		child_set_oom_score(args->oom_score_adj);
+	slice_set(args->slice_nsec);
 	child_set_cloexec();
 	if (args->nofile && setrlimit(RLIMIT_NOFILE, args->nofile) < 0)
 		child_give_up(plan, false);

@@ -2,7 +2,7 @@
  *
  * Starts one process: clone3(2) with a pidfd, born in its cgroup where there is one, with a clean inside: default
  * signals, empty mask, no descriptors but 0-2, its own session (or, on a terminal, its own foreground process group), a
- * parent-death signal, the resource limits and the OOM score that chargehand itself was started with.
+ * parent-death signal, the resource limits, the OOM score and the slice that chargehand itself was started with.
  *
  * Where clone3 is refused (ENOSYS by Docker's default seccomp profile, hazards 33): fork, the child blocks on a
  * pipe, the parent writes cgroup.procs and opens a pidfd, and lets it go.
@@ -12,6 +12,7 @@
 
 #include "base/macro.h"
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
@@ -24,6 +25,7 @@ struct spawn_args {
 	bool foreground;             /* standard input is a terminal: own process group, made its foreground one */
 	const struct rlimit *nofile; /* what chargehand was started with; NULL: unchanged */
 	const char *oom_score_adj;   /* text for /proc/self/oom_score_adj; NULL: unchanged */
+	uint64_t slice_nsec;         /* slice.h; 0: unchanged */
 };
 
 struct spawned {

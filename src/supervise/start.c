@@ -147,6 +147,7 @@ static int worker_spawn(struct worker *w, struct start_failure *failure)
 		.foreground = shop->terminal,
 		.nofile = &shop->start->nofile,
 		.oom_score_adj = shop->start->oom_score_adj,
+		.slice_nsec = shop->start->slice_nsec,
 	};
 	failure->what = "a process";
 	w->evidence.started_usec = clock_now_usec();

@@ -8,6 +8,7 @@
 
 #include "base/macro.h"
 #include "config/config.h"
+#include <stdint.h>
 #include <sys/resource.h>
 
 /* What main() found out before it changed anything of the process. */
@@ -15,6 +16,7 @@ struct supervisor_start {
 	char *const *environ;      /* what chargehand was started with; workers' environments are made of it */
 	struct rlimit nofile;      /* the limit that workers get back */
 	const char *oom_score_adj; /* the score that workers get back; NULL unknown */
+	uint64_t slice_nsec;       /* the slice that workers get back; 0: chargehand has left its own alone */
 	int state_dir_fd;          /* locked; borrowed; negative: none */
 };
 

@@ -2,6 +2,7 @@
  *
  * Runs a command under a filter like the default one of Docker for a container without further capabilities: clone3(2)
  * is answered with ENOSYS (its flags cannot be looked at), and what could reach outside of the container with EPERM.
+ * Who asks for another share of the processor is killed, as by "SystemCallFilter=~@resources" of a systemd unit.
  *
  *   confined [--old] COMMAND [ARGUMENT...]
  *
@@ -52,6 +53,8 @@ int main(int argc, char **argv)
 		ANSWER(SYS_syslog, EPERM),
 		ANSWER(SYS_quotactl, EPERM),
 		ANSWER(SYS_reboot, EPERM),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sched_setattr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	const struct sock_fprog program = {.len = sizeof(filter) / sizeof(filter[0]), .filter = filter};

@@ -4,12 +4,14 @@
  * limits, arguments and environment. The end of the output is the end of the process.
  */
 #include <dirent.h>
+#include <linux/sched/types.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -43,6 +45,14 @@ static void show_descriptors(void)
 			printf("inode%d: %llu\n", fd, (unsigned long long)st.st_ino);
 }
 
+static void show_slice(void)
+{
+	struct sched_attr attr;
+
+	if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0U) == 0)
+		printf("slice: %llu\n", (unsigned long long)attr.sched_runtime);
+}
+
 int main(int argc, char **argv)
 {
 	struct rlimit nofile;
@@ -58,6 +68,7 @@ int main(int argc, char **argv)
 		printf("pdeathsig: %d\n", death_signal);
 	if (getrlimit(RLIMIT_NOFILE, &nofile) == 0)
 		printf("nofile: %llu %llu\n", (unsigned long long)nofile.rlim_cur, (unsigned long long)nofile.rlim_max);
+	show_slice();
 	printf("oom_score_adj: ");
 	fflush(stdout);
 	show_lines_of("/proc/self/oom_score_adj", "");

@@ -397,6 +397,30 @@ class TheWorker(Case):
             line = next(line for line in f if line.startswith("Max open files"))
         self.assertEqual(line.split()[3], line.split()[4])
 
+    def test_it_gets_the_slice_back(self):
+        show_self = os.path.join(os.environ["TOP_BUILDDIR"], "tests/helpers/show-self")
+
+        def slice_of(text):
+            return int(next(line for line in text.split("\n") if line.startswith("slice: ")).split()[1])
+
+        ours = slice_of(subprocess.run([show_self], capture_output=True, text=True, check=True).stdout)
+        if ours == 0:
+            self.skipTest("this kernel knows no slices (6.12 does)")
+        out = os.path.join(self.dir, "out")
+        c = self.chargehand(self.server(), "sh", "-c", '"$0" >"$OUT.new"; mv "$OUT.new" "$OUT"; exec sleep 100000',
+                            show_self, env={"OUT": out}, wait=False)
+        wait_until(lambda: os.path.exists(out), what="what the worker sees")
+        with open(out) as f:
+            self.assertEqual(slice_of(f.read()), ours)
+        with open("/proc/self/status") as f:
+            filtered = "\nSeccomp:\t0\n" not in f.read()
+        try:
+            with open(f"/proc/{c.pid}/sched") as f:
+                line = next(line for line in f if line.startswith("se.slice"))
+        except (OSError, StopIteration):
+            self.skipTest("this kernel shows nobody's slice")
+        self.assertEqual(int(line.split(":")[1]), ours if filtered else 2 * ours)
+
     def test_closed_standard_descriptors_do_no_harm(self):
         s = self.server()
         out = os.path.join(self.dir, "out")

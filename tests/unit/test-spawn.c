@@ -6,6 +6,7 @@
 
 #include "base/fileio.h"
 #include "child.h"
+#include "process/slice.h"
 
 #include <signal.h>
 #include <stdint.h>
@@ -136,6 +137,22 @@ Test(spawn, many_leave_no_descriptor_and_no_process)
 	close(after);
 	cr_expect(eq(int, waitpid(-1, NULL, WNOHANG), -1));
 	cr_expect(eq(int, errno, ECHILD));
+}
+
+Test(spawn, a_slice_is_the_one_given)
+{
+	struct spawn_args args = child_args(NULL, -1);
+
+	if (slice_lengthen(&args.slice_nsec) < 0)
+		cr_skip("no slices here");
+	show_self(&args);
+	expect_number("slice", (long long)args.slice_nsec);
+	cr_expect(ne(u64, slice_get(), args.slice_nsec));
+
+	args.stdout_fd = -1;
+	args.slice_nsec = 0;
+	show_self(&args);
+	expect_number("slice", (long long)slice_get());
 }
 
 Test(spawn, limits_and_score_are_those_given)

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The slice of this process, of which each test has one of its own.
+ */
+#include "process/slice.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+TestSuite(slice, .timeout = 60);
+
+/* Kernels before 6.12 do not tell. */
+static uint64_t need_slice(void)
+{
+	uint64_t nsec = slice_get();
+
+	if (nsec == 0)
+		cr_skip("this kernel knows no slices (6.12 does)");
+	return nsec;
+}
+
+Test(slice, is_twice_as_long_and_can_be_given_back)
+{
+	uint64_t first = need_slice(), before = 0;
+
+	cr_assert(eq(int, slice_lengthen(&before), 0));
+	cr_expect(eq(u64, before, first));
+	cr_expect(eq(u64, slice_get(), 2 * first));
+	slice_set(0);
+	cr_expect(eq(u64, slice_get(), 2 * first));
+	slice_set(before);
+	cr_expect(eq(u64, slice_get(), first));
+}
+
+Test(slice, is_all_that_changes)
+{
+	const struct sched_param none = {0};
+	uint64_t before;
+
+	(void)need_slice();
+	cr_assert(eq(int, setpriority(PRIO_PROCESS, 0, 7), 0));
+	cr_assert(eq(int, sched_setscheduler(0, SCHED_BATCH | SCHED_RESET_ON_FORK, &none), 0));
+	cr_assert(eq(int, slice_lengthen(&before), 0));
+	slice_set(before);
+	cr_expect(eq(int, getpriority(PRIO_PROCESS, 0), 7));
+	cr_expect(eq(int, sched_getscheduler(0), SCHED_BATCH | SCHED_RESET_ON_FORK));
+}
+
+Test(slice, is_left_alone_under_another_policy)
+{
+	const struct sched_param none = {0};
+	uint64_t before = 42;
+
+	cr_assert(eq(int, sched_setscheduler(0, SCHED_IDLE, &none), 0));
+	cr_expect(eq(int, slice_lengthen(&before), -EOPNOTSUPP));
+	cr_expect(eq(u64, before, 42));
+	cr_expect(eq(int, sched_getscheduler(0), SCHED_IDLE));
+}
+
+Test(slice, is_not_asked_for_under_a_filter)
+{
+	struct sock_filter allow[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+	const struct sock_fprog program = {.len = 1, .filter = allow};
+	uint64_t before = 42, first = slice_get();
+
+	cr_assert(eq(int, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0));
+	cr_assert(eq(int, prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0));
+	cr_expect(eq(int, slice_lengthen(&before), -EOPNOTSUPP));
+	cr_expect(eq(u64, before, 42));
+	cr_expect(eq(u64, slice_get(), first));
+}
