@@ -5,8 +5,6 @@
  */
 #include "base/parse.h"
 #include "base/macro.h"
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 struct unit {
@@ -174,6 +172,29 @@ int parse_bool(const char *s, bool *ret)
 	return -EINVAL;
 }
 
+/* These make the message of a FAIL, for which a job waits: printf(3) takes ten times as long. */
+char *format_u64(char *to, uint64_t n)
+{
+	char digits[20], *p = digits + sizeof(digits);
+
+	do {
+		*--p = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	return mempcpy(to, p, (size_t)(digits + sizeof(digits) - p));
+}
+
+/* "17", "17.4" */
+static char *format_tenths(char *to, uint64_t whole, uint64_t tenths, bool always)
+{
+	to = format_u64(to, whole);
+	if (tenths > 0 || always) {
+		*to++ = '.';
+		*to++ = (char)('0' + tenths);
+	}
+	return to;
+}
+
 char *format_duration(char buffer[FORMAT_DURATION_MAX], usec_t usec)
 {
 	static const struct {
@@ -184,33 +205,35 @@ char *format_duration(char buffer[FORMAT_DURATION_MAX], usec_t usec)
 		{USEC_PER_HOUR, USEC_PER_MINUTE, 'h', 'm'},
 		{USEC_PER_MINUTE, USEC_PER_SEC, 'm', 's'},
 	};
+	char *p;
 
-	if (usec == USEC_NEVER) {
-		(void)snprintf(buffer, FORMAT_DURATION_MAX, "never");
-		return buffer;
-	}
+	if (usec == USEC_NEVER)
+		return strcpy(buffer, "never");
 	/* Cut, not rounded: 59.96 s is not a minute yet. */
 	if (usec < USEC_PER_MINUTE) {
 		usec_t unit = usec < USEC_PER_SEC ? USEC_PER_MSEC : USEC_PER_SEC;
-		(void)snprintf(buffer, FORMAT_DURATION_MAX, "%" PRIu64 ".%" PRIu64 " %s", usec / unit,
-			       usec % unit / (unit / 10), unit == USEC_PER_SEC ? "s" : "ms");
+		p = format_tenths(buffer, usec / unit, usec % unit / (unit / 10), true);
+		strcpy(p, unit == USEC_PER_SEC ? " s" : " ms");
 		return buffer;
 	}
 	size_t i = 0;
 	while (usec < pairs[i].big)
 		i++;
 	usec_t small = usec % pairs[i].big / pairs[i].small;
-	if (small == 0)
-		(void)snprintf(buffer, FORMAT_DURATION_MAX, "%" PRIu64 "%c", usec / pairs[i].big, pairs[i].big_name);
-	else
-		(void)snprintf(buffer, FORMAT_DURATION_MAX, "%" PRIu64 "%c %" PRIu64 "%c", usec / pairs[i].big,
-			       pairs[i].big_name, small, pairs[i].small_name);
+	p = format_u64(buffer, usec / pairs[i].big);
+	*p++ = pairs[i].big_name;
+	if (small > 0) {
+		*p++ = ' ';
+		p = format_u64(p, small);
+		*p++ = pairs[i].small_name;
+	}
+	*p = 0;
 	return buffer;
 }
 
 char *format_size(char buffer[FORMAT_SIZE_MAX], uint64_t bytes)
 {
-	static const char *const names[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+	static const char *const names[] = {" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"};
 	size_t i = 0;
 	uint64_t unit = 1, whole, tenths;
 
@@ -229,9 +252,6 @@ char *format_size(char buffer[FORMAT_SIZE_MAX], uint64_t bytes)
 		if (whole < 1024 || i + 1 == ARRAY_SIZE(names))
 			break;
 	}
-	if (tenths == 0)
-		(void)snprintf(buffer, FORMAT_SIZE_MAX, "%" PRIu64 " %s", whole, names[i]);
-	else
-		(void)snprintf(buffer, FORMAT_SIZE_MAX, "%" PRIu64 ".%" PRIu64 " %s", whole, tenths, names[i]);
+	strcpy(format_tenths(buffer, whole, tenths, false), names[i]);
 	return buffer;
 }

@@ -28,6 +28,9 @@ int parse_bool(const char *s, bool *ret) _must_check_;
 #define FORMAT_DURATION_MAX 48
 #define FORMAT_SIZE_MAX 48
 
+/* Decimal digits, at most 20, without a terminator. Returns the end. */
+char *format_u64(char *to, uint64_t n);
+
 /* "0.4 ms", "12.3 s", "3m 12s", "3h 12m", "2d 4h": two units at most. Returns buffer. */
 char *format_duration(char buffer[FORMAT_DURATION_MAX], usec_t usec);
 /* "812 MiB", "1 GiB", "1.5 GiB", "17 B". Returns buffer. */

@@ -55,6 +55,29 @@ static bool is_plain(char c)
 	return c >= ' ' && c <= '~' && c != '"' && c != '\\';
 }
 
+#define EACH_BYTE UINT64_C(0x0101010101010101)
+
+/* How many of the bytes before end are plain; eight are looked at in one go, by the carries and borrows that a byte out
+ * of the ordinary leaves in its highest bit, or in one above. */
+static size_t plain_run(const char *p, const char *end)
+{
+	const char *begin = p;
+	uint64_t bytes, quote, backslash;
+
+	for (; end - p >= 8; p += 8) {
+		memcpy(&bytes, p, 8);
+		quote = bytes ^ EACH_BYTE * '"';
+		backslash = bytes ^ EACH_BYTE * '\\';
+		if (((bytes - EACH_BYTE * ' ') | (bytes + EACH_BYTE) | bytes | (quote - EACH_BYTE) |
+		     (backslash - EACH_BYTE)) &
+		    EACH_BYTE << 7)
+			break;
+	}
+	while (p < end && is_plain(*p))
+		p++;
+	return (size_t)(p - begin);
+}
+
 /* Writes one character that is not plain. Returns the bytes of input used, and how many the server will count. */
 static size_t escape_write(const char *text, size_t bytes, char **to, size_t *ret_decoded)
 {
@@ -93,10 +116,8 @@ static char *text_write(char *to, const char *text, size_t limit)
 
 	while (p < end) {
 		char escaped[16], *e = escaped;
-		size_t decoded, run = 0;
+		size_t decoded, run = plain_run(p, end);
 
-		while (p + run < end && is_plain(p[run]))
-			run++;
 		if (run > 0) {
 			if (n + run > limit) {
 				size_t fits = limit - STRLEN(ELLIPSIS);

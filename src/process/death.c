@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Cause and wording. A thousand jobs can die with one worker, and each has a message of its own: so text is put
- * together by memcpy(3), and only numbers with a unit go through printf(3).
+ * together by memcpy(3), and nothing goes through printf(3).
  */
 #include "process/death.h"
 
@@ -118,15 +118,10 @@ static void put(struct text *t, const char *s)
 
 static void put_number(struct text *t, uint64_t n)
 {
-	char digits[24];
-	char *p = digits + sizeof(digits) - 1;
+	char digits[21];
 
-	*p = 0;
-	do {
-		*--p = (char)('0' + n % 10);
-		n /= 10;
-	} while (n > 0);
-	put(t, p);
+	*format_u64(digits, n) = 0;
+	put(t, digits);
 }
 
 static void put_duration(struct text *t, usec_t usec)

@@ -127,6 +127,45 @@ Test(fail, texts_come_back)
 }
 
 /* Whatever the bytes, and wherever the limit falls: no more than the server keeps, and no half character. */
+/* The line for a message, without what is the same in all. */
+static size_t message_bytes(const char *message, char out[256])
+{
+	static const char begin[] = "FAIL {\"jid\":\"" JID "\",\"message\":\"",
+			  end[] = "\",\"errtype\":\"E\",\"backtrace\":[]}\r\n";
+	const struct fail f = {.errtype = "E", .message = message};
+	size_t bytes, n;
+	char *line;
+
+	cr_assert_eq(fail_write(&f, JID, strlen(JID), &line, &bytes), 0);
+	n = bytes - (sizeof(begin) - 1) - (sizeof(end) - 1);
+	cr_assert_leq(n, 256);
+	cr_assert_eq(memcmp(line, begin, sizeof(begin) - 1), 0);
+	cr_assert_eq(memcmp(line + sizeof(begin) - 1 + n, end, sizeof(end) - 1), 0);
+	memcpy(out, line + sizeof(begin) - 1, n);
+	free(line);
+	return n;
+}
+
+/* Eight bytes are looked at in one go: none of them may be overlooked. */
+Test(fail, a_byte_is_written_alike_wherever_it_stands)
+{
+	for (unsigned c = 1; c < 256; c++) {
+		char alone[256], amid[256], text[2] = {(char)c};
+		size_t n = message_bytes(text, alone);
+
+		for (size_t at = 0; at < 20; at++) {
+			char message[] = "~ ~ ~ ~ ~ ~ ~ ~ ~ ~ ~";
+			size_t last = sizeof(message) - 2;
+
+			message[at] = (char)c;
+			cr_assert_eq(message_bytes(message, amid), last + n);
+			cr_assert_eq(memcmp(amid, message, at), 0);
+			cr_assert_eq(memcmp(amid + at, alone, n), 0, "byte %u at %zu", c, at);
+			cr_assert_eq(memcmp(amid + at + n, message + at + 1, last - at), 0);
+		}
+	}
+}
+
 Test(fail, limits_hold_for_any_bytes)
 {
 	static const char *const units[] = {"a",  "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
