@@ -284,10 +284,13 @@ class Dead(Case):
         self.s = servers.shared(self.kind)
         held, pushed = self.push(), new_jid()
         go = os.path.join(os.environ["TMPDIR"], pushed)
-        script = (f"hello wid=dead; fetch {self.queue}; await {go}; cork; push {self.queue} jid={pushed}; beat wid=dead; "
-                  f"fetch {self.queue} once; ack; send 'NONSENSE {pushed}'; uncork nowait; kill KILL")
+        has = go + ".has"
+        wid = f"w{pushed}"
+        script = (f"hello wid={wid}; fetch {self.queue}; touch {has}; await {go}; cork; "
+                  f"push {self.queue} jid={pushed}; beat wid={wid}; fetch {self.queue} once; ack; "
+                  f"send 'NONSENSE {pushed}'; uncork nowait; kill KILL")
         self.begin(*scripted.command(script))
-        self.s.wait_jid(held, "working")
+        wait_until(lambda: os.path.exists(has), what="the worker has its job")
         pid = int(self.c.wait_log("started").split("pid ")[1].split(")")[0])
         self.c.signal(signal.SIGSTOP)
         open(go, "w").close()
@@ -296,7 +299,7 @@ class Dead(Case):
         self.assertEqual(self.c.wait(), 137)
         self.assertEqual((self.s.find(held)[0], self.s.find(pushed)[0]), (None, "queued"))
         if self.kind == "dev":
-            verbs = [e["verb"] for e in self.s.log(what="command") if pushed in e["line"] or e["wid"] == "dead"]
+            verbs = [e["verb"] for e in self.s.log(what="command") if pushed in e["line"] or e["wid"] == wid]
             self.assertEqual(verbs, ["HELLO", "FETCH", "PUSH", "ACK", "NONSENSE"])
 
     @staticmethod

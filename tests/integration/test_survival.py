@@ -162,8 +162,10 @@ class ServerAway(Case):
         jids = self.push(s, n, reserve_for=600)
         self.go = os.path.join(tempfile.mkdtemp(), "go")
         self.log = self.go + ".log"
-        c = self.start(s, f"hello; fetch Q n={n}; await {self.go}; {script}", *options, env={"SCRIPT_LOG": self.log})
-        self.wait_held(s, jids)
+        has = self.go + ".has"
+        c = self.start(s, f"hello; fetch Q n={n}; touch {has}; await {self.go}; {script}", *options,
+                       env={"SCRIPT_LOG": self.log})
+        wait_until(lambda: os.path.exists(has), what="the worker has its jobs")
         s.kill()
         with open(self.go, "w"):
             pass
