@@ -162,6 +162,7 @@ static void link_on_broken(_unused_ struct stream *s, _unused_ int error)
 }
 
 static const struct stream_ops link_stream_ops = {
+	.is_answered = true,
 	.on_readable = link_on_readable,
 	.on_drained = link_on_drained,
 	.on_broken = link_on_broken,

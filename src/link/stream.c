@@ -14,8 +14,6 @@
 /* Chunks given to one sendmsg(2). An evbuffer's chunks grow with what is added, so a few are a lot of bytes. */
 #define OUTBOX_CHUNKS 16
 
-/* How many answers in a row are taken without a turn of the loop, in which others may have come first. */
-#define LOOKS_MAX 4
 /* When the last look was in vain, one write in so many is followed by another. */
 #define LOOK_EVERY 4
 
@@ -207,7 +205,7 @@ int stream_write(struct stream *s, const char *p, size_t bytes)
 	return r < 0 ? stream_fail(s, -r) : 0;
 }
 
-static bool stream_look_once(void)
+void stream_look_again(void)
 {
 	static bool answered;
 	static unsigned n_passed_over;
@@ -215,19 +213,11 @@ static bool stream_look_once(void)
 	unsigned n = n_written;
 
 	n_written = 0;
-	if (n != 1 || !s || !s->reading || (!answered && ++n_passed_over % LOOK_EVERY != 0))
-		return false;
+	if (n != 1 || !s || !s->ops->is_answered || !s->reading || (!answered && ++n_passed_over % LOOK_EVERY != 0))
+		return;
 	read_any = false;
 	s->ops->on_readable(s);
 	answered = read_any;
-	return answered;
-}
-
-void stream_look_again(void)
-{
-	for (unsigned n = 0; n < LOOKS_MAX; n++)
-		if (!stream_look_once())
-			return;
 }
 
 size_t stream_backlog_bytes(const struct stream *s)

@@ -35,6 +35,8 @@
 
 struct stream;
 struct stream_ops {
+	/* What is read answers what was written: stream_look_again() has sense. */
+	bool is_answered;
 	void (*on_readable)(struct stream *s);
 	/* The backlog has fallen below LOW after having been above HIGH, or is empty. */
 	void (*on_drained)(struct stream *s);
@@ -66,10 +68,13 @@ ssize_t stream_read(struct stream *s, char *buffer, size_t bytes) _must_check_;
  * can be read to what had come by then, and to an end: on_readable will tell. */
 int stream_write(struct stream *s, const char *p, size_t bytes) _must_check_;
 
-/* To be called after each turn of the loop: reads the stream that was written in it, if there was only one, for what it
- * was sent may have been answered by now. Where a worker, its server and we share a processor, send(2) often returns
- * after the other end has run, and its answer costs no epoll_wait(2) then: a tenth less CPU for each command. Where it
- * is in vain most looks are left out. on_readable has to put up with -EAGAIN. */
+/* To be called after each turn of the loop: reads the stream that was written in it, if there was only one and it is of
+ * those that are answered, for the answer may be here by now. Where a worker, its server and we share a processor,
+ * send(2) often returns after the server has run, and the answer costs no epoll_wait(2) then. Where it is in vain most
+ * looks are left out. on_readable has to put up with -EAGAIN.
+ *
+ * Not for what comes from workers: their deaths must be seen before their last words are, or it would be fetched for
+ * the dead (hazards 9). */
 void stream_look_again(void);
 
 /* What has not reached the kernel yet. */
