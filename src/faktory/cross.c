@@ -4,30 +4,9 @@
  * register, so that short strings of random lengths cost no mispredicted branch each.
  */
 #include "faktory/cross.h"
+#include "faktory/eight.h"
 
 #include <string.h>
-
-/* Eight bytes at a time, without a branch for each string: flags are 0x01 in the byte they stand for, and a product
- * with EACH_BYTE adds up every byte's flag and those of the bytes before it. */
-#define EACH_BYTE UINT64_C(0x0101010101010101)
-
-static uint64_t bytes_equal(uint64_t bytes, unsigned char c)
-{
-	uint64_t x = bytes ^ (EACH_BYTE * c);
-
-	return ~(((x & (EACH_BYTE * 0x7f)) + EACH_BYTE * 0x7f) | x) >> 7 & EACH_BYTE;
-}
-
-static uint64_t bytes_load(const char *p)
-{
-	uint64_t bytes;
-
-	memcpy(&bytes, p, 8);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-	bytes = __builtin_bswap64(bytes);
-#endif
-	return bytes;
-}
 
 /* How far a string is crossed in small steps before memchr(3) is called, whose start costs more than most strings. */
 #define STRING_STEPWISE 32
@@ -43,8 +22,8 @@ const char *cross_string(const char *p, const char *end, struct cross *c)
 
 		while (p < stop) {
 			if (end - p >= 8) {
-				uint64_t bytes = bytes_load(p);
-				uint64_t hits = bytes_equal(bytes, '"') | bytes_equal(bytes, '\\');
+				uint64_t bytes = eight_load(p);
+				uint64_t hits = eight_equal(bytes, '"') | eight_equal(bytes, '\\');
 
 				if (!hits) {
 					p += 8;
@@ -88,18 +67,18 @@ static const char *cross_blocks(const char *p, const char *end, struct cross *c)
 	for (; end - p >= 8; p += 8) {
 		uint64_t bytes, quotes, inside, opening, closing, sunk;
 
-		bytes = bytes_load(p);
-		quotes = bytes_equal(bytes, '"');
-		if (bytes_equal(bytes, '\\') || (in_string && !quotes))
+		bytes = eight_load(p);
+		quotes = eight_equal(bytes, '"');
+		if (eight_equal(bytes, '\\') || (in_string && !quotes))
 			break;
 		inside = (quotes * EACH_BYTE & EACH_BYTE) ^ in_string;
 		bytes |= EACH_BYTE * 0x20; /* "[" becomes "{", "]" becomes "}" */
-		opening = bytes_equal(bytes, '{') & ~inside;
-		closing = bytes_equal(bytes, '}') & ~inside;
+		opening = eight_equal(bytes, '{') & ~inside;
+		closing = eight_equal(bytes, '}') & ~inside;
 		if (opening | closing) {
 			/* How much less deep each byte is than the block's beginning, plus 64 so as never to borrow. */
 			sunk = closing * EACH_BYTE + EACH_BYTE * 64 - opening * EACH_BYTE;
-			if (c->depth <= 8 && bytes_equal(sunk, (unsigned char)(64 + c->depth)))
+			if (c->depth <= 8 && eight_equal(sunk, (unsigned char)(64 + c->depth)))
 				break;
 			if (c->depth + 8 > CROSS_DEPTH_MAX)
 				break;

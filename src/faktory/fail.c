@@ -7,6 +7,7 @@
  * is no character, or a control character with no business on a web page, is made visible as \xNN.
  */
 #include "faktory/fail.h"
+#include "faktory/eight.h"
 #include "faktory/jid.h"
 
 #include <stdbool.h>
@@ -55,22 +56,17 @@ static bool is_plain(char c)
 	return c >= ' ' && c <= '~' && c != '"' && c != '\\';
 }
 
-#define EACH_BYTE UINT64_C(0x0101010101010101)
-
-/* How many of the bytes before end are plain; eight are looked at in one go, by the carries and borrows that a byte out
- * of the ordinary leaves in its highest bit, or in one above. */
+/* How many of the bytes before end are plain. What is below ' ' or above '~' shows, by a borrow or a carry, in the
+ * highest bit of its byte; and perhaps of the next, which costs a closer look. */
 static size_t plain_run(const char *p, const char *end)
 {
 	const char *begin = p;
-	uint64_t bytes, quote, backslash;
 
 	for (; end - p >= 8; p += 8) {
-		memcpy(&bytes, p, 8);
-		quote = bytes ^ EACH_BYTE * '"';
-		backslash = bytes ^ EACH_BYTE * '\\';
-		if (((bytes - EACH_BYTE * ' ') | (bytes + EACH_BYTE) | bytes | (quote - EACH_BYTE) |
-		     (backslash - EACH_BYTE)) &
-		    EACH_BYTE << 7)
+		uint64_t bytes = eight_load(p);
+
+		if (((bytes - EACH_BYTE * ' ') | (bytes + EACH_BYTE) | bytes) & EACH_BYTE << 7 ||
+		    eight_equal(bytes, '"') | eight_equal(bytes, '\\'))
 			break;
 	}
 	while (p < end && is_plain(*p))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Cause and wording. A thousand jobs can die with one worker, and each has a message of its own: so text is put
- * together by memcpy(3), and nothing goes through printf(3).
+ * together by memcpy(3), and nothing but a signal without a name goes through printf(3).
  */
 #include "process/death.h"
 

@@ -271,8 +271,7 @@ class Gone(Case):
         for s, jid in zip(sessions, jids):
             s.send('ACK {"jid":"%s"}' % jid)
         self.assertEqual([s.reply(timeout=20) for s in sessions], ["OK"] * 200)
-        took = time.monotonic() - begun
-        print(f"all are back after {took:.2f} s")
+        print(f"all are back after {time.monotonic() - begun:.2f} s")
         self.check_gone(*jids)
         again = [self.s.push(queue=self.queue) for _ in sessions]
         for s in sessions:
@@ -284,9 +283,8 @@ class Gone(Case):
             opened = [e for e in self.s.log(what="open", since=mark)]
             late = [e for e in self.s.log(what="close", since=mark) if e["received"] == 0 and not e["wid"]]
             print(f"{len(opened)} connections, {len(late)} closed before HELLO")
-            if took < 2:  # what the server gives each; on a machine that is slower than that some must be too late
-                self.assertLess(len(opened), 450)
-                self.assertEqual(late, [])
+            self.assertLess(len(opened), 450)
+            self.assertEqual(late, [])
 
     def test_two_thousand_sessions(self):
         """A smaller number could leave an ACK waiting behind FETCHes."""

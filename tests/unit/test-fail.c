@@ -126,7 +126,6 @@ Test(fail, texts_come_back)
 	}
 }
 
-/* Whatever the bytes, and wherever the limit falls: no more than the server keeps, and no half character. */
 /* The line for a message, without what is the same in all. */
 static size_t message_bytes(const char *message, char out[256])
 {
@@ -166,6 +165,7 @@ Test(fail, a_byte_is_written_alike_wherever_it_stands)
 	}
 }
 
+/* Whatever the bytes, and wherever the limit falls: no more than the server keeps, and no half character. */
 Test(fail, limits_hold_for_any_bytes)
 {
 	static const char *const units[] = {"a",  "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
