@@ -65,7 +65,7 @@ static size_t plain_run(const char *p, const char *end)
 	for (; end - p >= 8; p += 8) {
 		uint64_t bytes = eight_load(p);
 
-		if (((bytes - EACH_BYTE * ' ') | (bytes + EACH_BYTE) | bytes) & EACH_BYTE << 7 ||
+		if (((bytes - EACH_BYTE * ' ') | (bytes + EACH_BYTE)) & EACH_BYTE << 7 ||
 		    eight_equal(bytes, '"') | eight_equal(bytes, '\\'))
 			break;
 	}
