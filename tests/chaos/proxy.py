@@ -10,6 +10,7 @@
   p.swallow(link, seconds, how) everything is lost in both directions, then the cut; replies=True: only what the server says
   p.slow(link, seconds, delay)  for so many seconds every chunk arrives that much later
   p.refuse(seconds)             new connections are reset, all doors
+  p.hindrances["mail"]          when all its links were silent or, under "", new ones refused
   p.killed("mail", since)       that chargehand was killed; p.server_gone(since)  the server was
   p.calm()                      no harm from now on
 
@@ -19,6 +20,7 @@ whether its reply has reached chargehand's socket as a whole. When a link is cut
 connection to the server is kept until it is answered: the server would give the job to the dead connection all the
 same, and so it is known which job that was.
 """
+import collections
 import itertools
 import json
 import selectors
@@ -26,6 +28,8 @@ import socket
 import struct
 import threading
 import time
+
+from hindrance import REFUSED, SILENT, Hindrance
 
 GHOST_SECONDS = 8
 UNREAD_SECONDS = 0.5  # what a chargehand that is paused may leave lying
@@ -68,7 +72,8 @@ class Link:
         self.swallow_how, self.passes_up, self.delay = None, False, 0
         self.line, self.lost_line, self.reply, self.down_seen = b"", b"", b"", 0
         self.asked = []  # Words without an answer; the greeting comes unasked
-        self.greeted = self.welcome = False  # HI has been said; and +OK to HELLO
+        self.greeted, self.welcomed = False, None  # HI has been said; when HELLO had its +OK
+        self.is_reporters, self.harmed = False, None  # by its HELLO; since when not all has been passed on
         self.begun, self.wid = time.monotonic(), None
         self.gifts = []
         self.last_reply = None  # a Gift or None: what the last answer was
@@ -112,10 +117,11 @@ class Proxy:
         self.lost = []  # Words of chargehand's that were lost here
         self.unanswered = []  # Words that the server's end has left without an answer
         self.counts = {}
+        self.hindrances = collections.defaultdict(list)  # owner, "" for all: [Hindrance]
         self.server_ends = 0
         self.lock = threading.RLock()
-        self._silent_until = {}
-        self._doors, self._numbers, self._refuse_until = {}, itertools.count(1), 0
+        self._under_way = {}  # (owner, what): the Hindrance
+        self._doors, self._numbers = {}, itertools.count(1)
         self._selector = selectors.DefaultSelector()
         self._open = set()
         self._wake, self._woken = socket.socketpair()
@@ -143,9 +149,27 @@ class Proxy:
             return sorted((l for l in self._open if l.end is None and l.far and owner in (None, l.owner)),
                           key=lambda l: l.number)
 
-    def _did(self, what, link=None, detail=""):
+    def _did(self, what, link=None, detail="", owner=""):
         self.counts[what] = self.counts.get(what, 0) + 1
-        self.tell(link.owner if link else "", f"{link or 'links'}: {what} {detail}".rstrip())
+        self.tell(link.owner if link else owner, f"{link or 'links'}: {what} {detail}".rstrip())
+
+    def _hinder(self, owner, what, seconds):
+        now = time.monotonic()
+        self._end_hindrance(owner, what, now)
+        self._did(f"{what} for a time", None, f"{seconds:.1f} s", owner)
+        self._under_way[owner, what] = begun = Hindrance(what, now, now + seconds)
+        self.hindrances[owner].append(begun)
+        self._nudge()
+        return begun.end
+
+    def _end_hindrance(self, owner, what, now):
+        if ended := self._under_way.pop((owner, what), None):
+            ended.stop(now)
+            self.tell(owner, f"links: {what} no more")
+
+    def _until(self, owner, what):
+        under_way = self._under_way.get((owner, what))
+        return under_way.end if under_way else 0
 
     def cut(self, link, how, up=None, down=None):
         with self.lock:
@@ -161,20 +185,26 @@ class Proxy:
     def stall(self, link, seconds):
         with self.lock:
             self._did("stalled", link, f"for {seconds:.1f} s")
-            link.stalled_until = time.monotonic() + seconds
+            self._stall(link, time.monotonic() + seconds)
             self._nudge()
+
+    @staticmethod
+    def _stall(link, until):
+        link.harmed = link.harmed or time.monotonic()
+        link.stalled_until = until
 
     def silence(self, owner, seconds):
         """All links of this chargehand, and those that it makes meanwhile."""
         with self.lock:
-            self._silent_until[owner] = time.monotonic() + seconds
+            until = self._hinder(owner, SILENT, seconds)
             for link in self.links(owner):
-                self.stall(link, seconds)
+                self._stall(link, until)
 
     def swallow(self, link, seconds, how, replies=False):
         with self.lock:
             link.passes_up = replies
             self._did("half-open", link, f"for {seconds:.1f} s, then {how}")
+            link.harmed = link.harmed or time.monotonic()
             link.swallow_until, link.swallow_how = time.monotonic() + seconds, how
             self._nudge()
 
@@ -186,14 +216,13 @@ class Proxy:
 
     def refuse(self, seconds):
         with self.lock:
-            self._did("refused for a time", None, f"{seconds:.1f} s")
-            self._refuse_until = time.monotonic() + seconds
+            self._hinder("", REFUSED, seconds)
 
     def calm(self):
         """No harm from now on; what is under way (a stall, a delay) ends at once."""
         with self.lock:
-            self._refuse_until = 0
-            self._silent_until = {}
+            for owner, what in list(self._under_way):
+                self._end_hindrance(owner, what, time.monotonic())
             for link in self._open:
                 link.stalled_until = link.slow_until = 0
                 link.up_cut = link.down_cut = None
@@ -256,7 +285,10 @@ class Proxy:
     def _turn(self):
         with self.lock:
             now = time.monotonic()
-            due = min((d for d in (self._due(l, now) for l in self._open) if d is not None), default=now + 0.5)
+            for owner, what in [key for key, under_way in self._under_way.items() if under_way.end <= now]:
+                self._end_hindrance(owner, what, now)
+            times = [d for d in (self._due(l, now) for l in self._open) if d is not None]
+            due = min(times + [under_way.end for under_way in self._under_way.values()], default=now + 0.5)
         ready = self._selector.select(max(0, min(due - now, 0.5)))
         with self.lock:
             for key, _ in ready:
@@ -286,7 +318,7 @@ class Proxy:
             near.setblocking(False)
             near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             far = None
-            if time.monotonic() >= self._refuse_until:
+            if time.monotonic() >= self._until("", REFUSED):
                 try:
                     far = socket.create_connection(("127.0.0.1", self.server_port), timeout=2)
                 except OSError:
@@ -297,7 +329,8 @@ class Proxy:
             far.setblocking(False)
             far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link = Link(next(self._numbers), owner, near, far)
-            link.stalled_until = self._silent_until.get(owner, 0)
+            if (silent_until := self._until(owner, SILENT)) > time.monotonic():
+                self._stall(link, silent_until)
             self._open.add(link)
             self.all_links.append(link)
             self._watch(link)
@@ -490,7 +523,9 @@ class Proxy:
         verb = verb.decode("latin-1")
         if verb == "HELLO":
             try:
-                link.wid = json.loads(rest).get("wid")
+                hello = json.loads(rest)
+                link.wid = hello.get("wid")
+                link.is_reporters = any(str(label).startswith("chargehand-") for label in hello.get("labels") or ())
             except ValueError:
                 pass
         jid, errtype = _jid_of(rest) if verb in REPORTS else (None, None)
@@ -545,7 +580,8 @@ class Proxy:
                 continue  # "-ERR" said unasked, before the server closes
             word = link.asked.pop(0)
             word.answer, word.answered = head.decode("latin-1"), now
-            link.welcome = link.welcome or (word.verb == "HELLO" and word.answer == "+OK")
+            if word.verb == "HELLO" and word.answer == "+OK":
+                link.welcomed = now
             link.last_reply = None
             if word.verb == "FETCH" and body:
                 gift = Gift(now, link, _jid_of(body)[0], link.down_seen)

@@ -59,6 +59,7 @@ class Record:
         told += [(g.when, f"{g.link} gave {g.jid}{'' if g.delivered else ', not delivered'}") for g in proxy.gifts]
         told += [(w.when, f"{w.link} {w.verb} {w.jid or ''} {w.errtype or ''} LOST: {w.lost}") for w in proxy.lost]
         told += [(l.begun, f"{l} opened") for l in proxy.all_links]
+        told += [(l.welcomed, f"{l} ready{_whose(l)}") for l in proxy.all_links if l.welcomed]
         told += [(l.ended, f"{l} ended: {l.end}") for l in proxy.all_links if l.end]
         self.write("wire", [f"{self._at(when)} {text}" for when, text in sorted(told)])
         for keeper in storm.keepers.values():
@@ -76,6 +77,10 @@ class Record:
 
     def _at(self, when):
         return "-" if when is None else f"{when - self.begun:9.3f}"
+
+
+def _whose(link):
+    return ", the reporter's" if link.is_reporters else ""
 
 
 def _log_lines(keeper, jid):
@@ -116,8 +121,12 @@ def story(verdict, jid):
         told = f", journal: {journal[jid]}" if jid in journal else ""
         if told:
             lines.append((when, f"chargehand {keeper.name}.{generation} {how}{told}"))
-    lines += [(when, f"  {owner} {text}") for when, owner, text in record.events
-              if owner in ("", keeper.name) and since <= when <= until]
+    harm = [(when, f"  {owner} {text}") for when, owner, text in record.events if owner in ("", keeper.name)]
+    for link in storm.proxy.all_links:
+        if link.owner == keeper.name and link.is_reporters and link.welcomed:
+            harm.append((link.welcomed, f"  {link} ready{_whose(link)}"))
+            harm.append((link.ended or storm.ended, f"  {link} ended: {link.end}"))
+    lines += [(when, text) for when, text in harm if since <= when <= until]
     lines.sort()
     pushed = (job.pushed or 0) - 0.001
     told = [f"    {when - storm.begun:9.3f} {text}" for when, text in lines if when >= pushed]

@@ -18,6 +18,7 @@ import real_workers
 import servers
 from chargehand import binary
 from faktory_client import make_job
+from hindrance import AWAY, DOWN, PAUSED, Hindrance
 from proxy import Proxy
 
 BIG = 16 * 1024  # --keep-body
@@ -61,6 +62,7 @@ class Keeper:
         self.url = f"tcp://127.0.0.1:{proxy.door(library)}"
         self.process, self.generation = None, 0
         self.endings = {}  # generation: (how, when, journal, links)
+        self.hindrances = []  # DOWN and PAUSED
         self.stopping_since = None
         self.groups, self.most_rss = set(), 0
         self.started, self._log_at, self._log_part = set(), 0, ""
@@ -87,6 +89,7 @@ class Keeper:
                  "--stop-grace", "3s", "--state-dir", self.state, "--log-level", "debug", "--", *command],
                 env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, cwd=self.directory,
                 start_new_session=True)
+        self._go_on(DOWN)
         self.tell(self.name, f"chargehand {self.generation} started (pid {self.pid})")
 
     @property
@@ -112,12 +115,35 @@ class Keeper:
         self.process.kill()
         self.process.wait()
         links = self.proxy.killed(self.name, since)
-        self.endings[self.generation] = ("killed", since, self.journal(), links)
-        self.stopping_since = None
+        self._end("killed", since, links)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         self.stopping_since = time.monotonic()
+
+    def stopped(self, when):
+        """It has come to its end, and is seen to."""
+        self._end("stopped", when, [])
+
+    def _end(self, how, when, links):
+        self.endings[self.generation] = (how, when, self.journal(), links)
+        self.stopping_since = None
+        self._go_on(PAUSED, when)
+        self.hindrances.append(Hindrance(DOWN, when))
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+        self.hindrances.append(Hindrance(PAUSED, time.monotonic()))
+
+    def resume(self, process):
+        """Nothing, if it has been killed meanwhile."""
+        process.send_signal(signal.SIGCONT)
+        self._go_on(PAUSED)
+
+    def _go_on(self, what, when=None):
+        for hindrance in self.hindrances:
+            if hindrance.what == what:
+                hindrance.stop(when or time.monotonic())
 
     def journal(self):
         """What is in it: {jid: text}; nobody has it open."""
@@ -201,6 +227,7 @@ class Storm:
         self.signals = {}  # pid: signals sent to it
         self.deaths = {}  # pid: when it was sent SIGKILL
         self.server_ends = {}  # number: (when, by KILL, the words without an answer)
+        self.absences = []  # Hindrances
         self.server = servers.make(kind)
         self.proxy = Proxy(self.server.port, record.tell)
         self.keepers = {name: Keeper(name, self.directory, self.proxy, record.tell) for name in libraries}
@@ -314,7 +341,7 @@ class Storm:
     def _pause(self, keeper, pick, a, b):
         """chargehand does not run for a moment: reports and deaths come to it at the same time."""
         if self._alive(keeper) and keeper.name not in self.paused:
-            keeper.process.send_signal(signal.SIGSTOP)
+            keeper.pause()
             self.paused[keeper.name] = (time.monotonic() + 0.05 + 0.4 * a, keeper.process)
             self.did("chargehand paused", keeper.name)
 
@@ -327,6 +354,7 @@ class Storm:
         if self.server_back is not None:
             return
         since = time.monotonic()
+        self.absences.append(Hindrance(AWAY, since))
         (self.server.kill if kill else self.server.stop)()
         number, words = self.proxy.server_gone(since)
         self.server_ends[number] = (time.monotonic(), kill, words)
@@ -387,11 +415,12 @@ class Storm:
         if self.server_back is not None and now >= self.server_back:
             self.server.start()
             self.server_back = None
+            self.absences[-1].stop(time.monotonic())
             self.record.tell("", "server is back")
         for name, (due, process) in list(self.paused.items()):
             if now >= due:
                 del self.paused[name]
-                process.send_signal(signal.SIGCONT)  # nothing, if it has been killed meanwhile
+                self.keepers[name].resume(process)
                 self.record.tell(name, "chargehand goes on")
         for name, (due, *more) in list(self.unheard.items()):
             if now >= due:
@@ -408,8 +437,7 @@ class Storm:
                 if keeper.stopping_since and now > keeper.stopping_since + 60:
                     raise Trouble(f"{keeper.name}: chargehand does not end within 60 s of its SIGTERM")
             elif keeper.stopping_since and status == 0:
-                keeper.endings[keeper.generation] = ("stopped", now, keeper.journal(), [])
-                keeper.stopping_since = None
+                keeper.stopped(now)
                 keeper.start()
             else:
                 raise Trouble(f"{keeper.name}: chargehand has ended by itself with {status}; see "
@@ -519,7 +547,7 @@ class Storm:
                 raise Trouble(f"{keeper.name}: chargehand does not end within 60 s of its SIGTERM") from None
             if status != 0:
                 raise Trouble(f"{keeper.name}: chargehand has ended with {status} after its SIGTERM")
-            keeper.endings[keeper.generation] = ("stopped", time.monotonic(), keeper.journal(), [])
+            keeper.stopped(time.monotonic())
         self.ended = time.monotonic()
 
     def close(self):

@@ -8,13 +8,15 @@ a record of it and no other:
   P7        the reply was the last on a link of a chargehand that was killed before it had read it (it is not in its journal)
   server    the server was killed with a FETCH, ACK or FAIL unanswered: it loses or strands one job for each (its own fault)
   returned twice  the answer to a return to the queue was lost, and it was repeated: the job was there, and is done, twice
-  late      a FAIL had no answer, and the server was not to be had again before it must not be repeated any more (it could hit
-            another's run); chargehand says so of the job, and leaves it to the end of its lease
+  late      a FAIL had no answer, or was lost, and could not be said again before it must not be repeated any more (it could
+            hit another's run), for all of that time is full of hindrances (hindrance.py); chargehand says so of the job, and
+            leaves it to the end of its lease
   unread    chargehand was killed before it had read an ACK whose answer nobody saw (the journal does not have it)
 """
 import calendar
 import collections
 import glob
+import math
 import os
 import re
 import shutil
@@ -22,12 +24,13 @@ import time
 
 import storm
 from chargehand import binary
+from hindrance import SAID, Hindrance, windows
 from record import Record, story
 
 OURS = {"WorkerOutOfMemory", "HostOutOfMemory", "WorkerSignaled", "WorkerExited", "WorkerHung", "WorkerStopped",
         "JobStranded", "SupervisorDied"}
 FAIL_REPEAT_SECONDS = 10
-GIVE_UP_SECONDS = 7.5  # a link that swallows a FAIL is given up after 7 s at most, and the next is dialled
+GIVE_UP_SECONDS = 7.5  # a link that swallows a FAIL is given up after 7 s at most (LINK_HASTY_USEC, LINK_LOOK_USEC)
 PROXY_SECONDS = 2  # what a delay may add between two words
 DEAD_SECONDS = 0.2  # after its SIGKILL nobody takes a process for alive
 PID_SECONDS = 30  # and so long its pid is not another's
@@ -152,18 +155,22 @@ class Verdict:
         """A return is repeated until it is answered: at worst a job is there twice."""
         return sum(w.verb == "PUSHB" for w in self.words[jid]) > 1
 
-    def _swallowed_before_absence(self, jid):
-        """Its FAIL went into a link that was half open, and when that was given up the server was away, for longer than it
-        may be repeated."""
+    def _could_not_be_said(self, jid):
+        """A FAIL of this run was lost, and what is on record left no time in its ten seconds to say it again: the link that
+        had swallowed it was waited for, and then there was no server, no way to it, or no chargehand."""
         given = max((g.when for g in self.gifts[jid]), default=0)
-        fails = [w.when for w in self.lost[jid] if w.verb == "FAIL" and w.when >= given]
-        if not fails:
+        lost = [w for w in self.lost[jid] if w.verb == "FAIL" and w.when >= given]
+        if not lost:
             return False
-        since, until = min(fails) + GIVE_UP_SECONDS, min(fails) + FAIL_REPEAT_SECONDS
-        told = [(when, text.startswith("server is back")) for when, owner, text in self.storm.record.events
-                if owner == "" and text.startswith("server ")]
-        before = [back for when, back in told if when < since]
-        return bool(before) and not before[-1] and not any(back for when, back in told if since <= when < until)
+        since = min(w.when for w in lost + self.words[jid] if w.verb == "FAIL" and w.when >= given)
+        s, owner = self.storm, self.storm.jobs[jid].keeper
+        hindrances = s.absences + s.keepers[owner].hindrances + s.proxy.hindrances[""] + s.proxy.hindrances[owner]
+        # One that was cut is known to be lost at once.
+        hindrances += [Hindrance(SAID, w.when, min(w.when + GIVE_UP_SECONDS, w.link.ended or math.inf))
+                       for w in lost if w.lost == "swallowed"]
+        ready = [(l.welcomed, min(l.harmed or math.inf, l.ended or math.inf)) for l in s.proxy.all_links
+                 if l.owner == owner and l.is_reporters and l.welcomed]
+        return not windows(hindrances, since, since + FAIL_REPEAT_SECONDS, ready)
 
     def _finishing(self, jid):
         return [r for r in self.runs[jid] if r.word in ("sending", "sent", "ok", "done")]
@@ -186,7 +193,7 @@ class Verdict:
         if last and last.verb == "FAIL" and last.answer is None and jid in self.late:
             self.excused["late"] += 1
             return
-        if jid in self.late and self._swallowed_before_absence(jid):
+        if jid in self.late and self._could_not_be_said(jid):
             self.excused["late"] += 1
             return
         self.problem(f"{jid} is still reserved, and nobody holds it", jid)
@@ -327,7 +334,17 @@ class Verdict:
             self._judge_words(jid)
             self._judge_finished(jid, any(place != "working" for place, _ in found))
         self._judge_leavings()
+        self._judge_record()
         return self.problems
+
+    def _judge_record(self):
+        """What has begun has ended, or it would excuse everything; but no chargehand is there at the end."""
+        s = self.storm
+        for owner, hindrances in [("", s.absences), *s.proxy.hindrances.items(),
+                                  *((keeper.name, keeper.hindrances[:-1]) for keeper in s.keepers.values())]:
+            for hindrance in hindrances:
+                if hindrance.end == math.inf:
+                    self.problem(f"{owner or 'all'}: {hindrance} has not ended")
 
     def _judge_leavings(self):
         for keeper in self.storm.keepers.values():

@@ -41,10 +41,11 @@ class Case(servers.Case):
         for session in self.sessions:
             session.beat()
         self.reporter = wait_until(lambda: self.link(None), what="the reporter's link")
+        self.assertTrue(self.reporter.is_reporters)
 
     def link(self, wid):
         """The reporter's is the one without a wid."""
-        return next((l for l in self.proxy.links("c") if l.wid == wid and l.welcome), None)
+        return next((l for l in self.proxy.links("c") if l.wid == wid and l.welcomed), None)
 
     def held(self, nth=0):
         jid = self.s.push(queue=self.queue)
