@@ -12,6 +12,7 @@
 #include "config/environment.h"
 #include "config/option.h"
 #include "ledger/statedir.h"
+#include "link/dial.h"
 #include "process/slice.h"
 #include "supervise/check.h"
 #include "supervise/supervisor.h"
@@ -144,6 +145,18 @@ static int take_state_dir(const struct config *config, int *ret_dir_fd, int *ret
 	return -1;
 }
 
+/* -1, or an exit status with everything said: workers would wait until somebody looks. */
+static int prepare_to_dial(const struct config *config)
+{
+	_cleanup_free_ char *message = NULL, *url = NULL;
+
+	if (dialer_prepare(&config->server, &message) == 0)
+		return -1;
+	url = server_url_show(&config->server);
+	log_error("%s (%s): %s", url ? url : "?", config->server_source, message ? message : "it cannot be looked up");
+	return STATUS_UNAVAILABLE;
+}
+
 static int run(int argc, char *argv[])
 {
 	_cleanup_(cleanup_config) struct config *config = NULL;
@@ -161,6 +174,9 @@ static int run(int argc, char *argv[])
 		status = check_run(config, &start, stdout);
 		return fflush(stdout) == EOF ? STATUS_OS_ERROR : status;
 	}
+	status = prepare_to_dial(config);
+	if (status >= 0)
+		return status;
 	raise_descriptor_limit(&start.nofile);
 	if (slice_lengthen(&start.slice_nsec) < 0)
 		log_debug("The slice of the processor stays as long as it is: only a matter of speed");

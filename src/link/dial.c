@@ -231,6 +231,7 @@ int dial_start(struct dialer *dialer, dial_callback callback, void *userdata, st
 {
 	usec_t limit_usec = DIAL_TIMEOUT_SEC * USEC_PER_SEC;
 	struct dial *d = calloc(1, sizeof(*d));
+	int r;
 
 	if (!d)
 		return -ENOMEM;
@@ -247,10 +248,14 @@ int dial_start(struct dialer *dialer, dial_callback callback, void *userdata, st
 		if (dial_try_addresses(d))
 			goto started;
 		limit_usec = 0;
-	} else if (lookup_start(dialer->base, dialer->resolv_conf, dialer->url->host, dialer->port, dial_on_lookup, d,
-				&d->lookup) < 0)
-		goto fail;
-	if (dial_wait(d, 0, dial_on_timer, limit_usec) < 0)
+	} else {
+		r = lookup_start(dialer->base, dialer->resolv_conf, dialer->url->host, dialer->port, dial_on_lookup, d,
+				 &d->lookup);
+		if (r < 0)
+			goto fail;
+	}
+	r = dial_wait(d, 0, dial_on_timer, limit_usec);
+	if (r < 0)
 		goto fail;
 
 started:
@@ -259,7 +264,7 @@ started:
 
 fail:
 	dial_release(d);
-	return -ENOMEM;
+	return r;
 }
 
 struct dial *dial_cancel(struct dial *d)
@@ -317,7 +322,8 @@ void dialer_leave_turn(struct dialer *d, struct hash_turn *t)
 
 /* ---- the dialer */
 
-int dialer_new(struct event_base *base, const struct server_url *url, struct dialer **ret)
+/* NULL: its host is a name. */
+static struct evutil_addrinfo *dialer_numeric(const struct server_url *url, const char *port)
 {
 	const struct evutil_addrinfo hints = {
 		.ai_family = AF_UNSPEC,
@@ -325,6 +331,32 @@ int dialer_new(struct event_base *base, const struct server_url *url, struct dia
 		.ai_protocol = IPPROTO_TCP,
 		.ai_flags = EVUTIL_AI_NUMERICHOST | EVUTIL_AI_NUMERICSERV,
 	};
+	struct evutil_addrinfo *found = NULL;
+
+	return evutil_getaddrinfo(url->host, port, &hints, &found) == 0 ? found : NULL;
+}
+
+int dialer_prepare(const struct server_url *url, char **ret_message)
+{
+	struct evutil_addrinfo *numeric = dialer_numeric(url, "0");
+	_cleanup_free_ char *why = NULL;
+	int r;
+
+	if (numeric) {
+		evutil_freeaddrinfo(numeric);
+		return 0;
+	}
+	r = lookup_load(&why);
+	if (r < 0 && asprintf(ret_message,
+			      "the name \"%s\" cannot be looked up: %s; install this part of libevent, or give the "
+			      "server's address as a number",
+			      url->host, why ? why : strerror(-r)) < 0)
+		*ret_message = NULL;
+	return r;
+}
+
+int dialer_new(struct event_base *base, const struct server_url *url, struct dialer **ret)
+{
 	struct dialer *d = calloc(1, sizeof(*d));
 
 	if (!d)
@@ -332,8 +364,7 @@ int dialer_new(struct event_base *base, const struct server_url *url, struct dia
 	d->base = base;
 	d->url = url;
 	(void)snprintf(d->port, sizeof(d->port), "%u", (unsigned)url->port);
-	if (evutil_getaddrinfo(url->host, d->port, &hints, &d->numeric) != 0)
-		d->numeric = NULL;
+	d->numeric = dialer_numeric(url, d->port);
 	d->resolv_conf = LOOKUP_RESOLV_CONF;
 	d->last_turn = &d->first_turn;
 	(void)evtimer_assign(&d->turn_event, base, dialer_on_turn, d);

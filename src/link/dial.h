@@ -24,6 +24,11 @@
 struct dialer;
 struct dial;
 
+/* What dialling this server needs is loaded: for a name, the library that looks names up. Reads files, so it comes
+ * before the loop. 0, or -EOPNOTSUPP with a sentence in *ret_message that says what is missing and what would be right
+ * (malloc'ed, may be NULL). A dialer that is made all the same tries again with each dial. */
+int dialer_prepare(const struct server_url *url, char **ret_message) _must_check_;
+
 /* url is borrowed and outlives the dialer. */
 int dialer_new(struct event_base *base, const struct server_url *url, struct dialer **ret) _must_check_;
 struct dialer *dialer_free(struct dialer *d);

@@ -4,11 +4,36 @@
  * cancelled as well, and looks at its base after having called back. So the base goes a turn of the loop later.
  */
 #include "link/lookup.h"
+#include "base/library.h"
 #include <event2/dns.h>
 #include <event2/event_struct.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <sys/socket.h>
+
+/* All of evdns that is used; SYMBOL is lib.SYMBOL here. Who names the server by its address does not have the library's
+ * hundred KB. */
+#define SYMBOLS(X)                                                                                                     \
+	X(evdns_base_free)                                                                                             \
+	X(evdns_base_new)                                                                                              \
+	X(evdns_base_resolv_conf_parse)                                                                                \
+	X(evdns_base_set_option)                                                                                       \
+	X(evdns_getaddrinfo)                                                                                           \
+	X(evdns_getaddrinfo_cancel)                                                                                    \
+	X(evdns_set_log_fn)
+
+#ifdef LIBEVENT_EXTRA_SONAME
+static struct {
+	SYMBOLS(LIBRARY_POINTER)
+} lib;
+
+/* Most name the server by a name, and "localhost" is one. */
+LIBRARY_NOTE("names", "Looks up the Faktory server's name", "required", LIBEVENT_EXTRA_SONAME);
+#else
+static const struct {
+	SYMBOLS(LIBRARY_POINTER)
+} lib = {SYMBOLS(LIBRARY_LINKED)};
+#endif
 
 struct lookup {
 	lookup_callback callback; /* NULL once cancelled */
@@ -47,7 +72,7 @@ static void lookup_free(struct lookup *k)
 {
 	(void)event_del(&k->done_event);
 	if (k->dns)
-		evdns_base_free(k->dns, 0);
+		lib.evdns_base_free(k->dns, 0);
 	if (k->addresses)
 		evutil_freeaddrinfo(k->addresses);
 	free(k);
@@ -86,6 +111,15 @@ static void lookup_on_answer(int error, struct evutil_addrinfo *addresses, void 
 	(void)event_add(&k->done_event, &zero_time);
 }
 
+int lookup_load(_unused_ char **ret_message)
+{
+#ifdef LIBEVENT_EXTRA_SONAME
+	if (!lib.evdns_base_new)
+		return library_load(LIBEVENT_EXTRA_SONAME, SYMBOLS(LIBRARY_NAME), &lib, ret_message);
+#endif
+	return 0;
+}
+
 int lookup_start(struct event_base *base, const char *resolv_conf, const char *host, const char *port,
 		 lookup_callback callback, void *userdata, struct lookup **ret)
 {
@@ -94,26 +128,31 @@ int lookup_start(struct event_base *base, const char *resolv_conf, const char *h
 		.ai_socktype = SOCK_STREAM,
 		.ai_protocol = IPPROTO_TCP,
 	};
-	struct lookup *k = calloc(1, sizeof(*k));
+	_cleanup_free_ char *message = NULL;
+	struct lookup *k;
+	int r = lookup_load(&message);
 
+	if (r < 0)
+		return r;
+	k = calloc(1, sizeof(*k));
 	if (!k)
 		return -ENOMEM;
 	k->callback = callback;
 	k->userdata = userdata;
 	(void)evtimer_assign(&k->done_event, base, lookup_on_done, k);
 
-	evdns_set_log_fn(dns_log_nothing); /* else it writes to standard error */
-	k->dns = evdns_base_new(base, 0);
+	lib.evdns_set_log_fn(dns_log_nothing); /* else it writes to standard error */
+	k->dns = lib.evdns_base_new(base, 0);
 	if (!k->dns) {
 		lookup_free(k);
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(dns_options); i++)
-		(void)evdns_base_set_option(k->dns, dns_options[i].option, dns_options[i].value);
+		(void)lib.evdns_base_set_option(k->dns, dns_options[i].option, dns_options[i].value);
 	/* After ours, for the administrator's options win. Without the file: 127.0.0.1, as glibc does. */
-	(void)evdns_base_resolv_conf_parse(k->dns, DNS_OPTIONS_ALL, resolv_conf);
+	(void)lib.evdns_base_resolv_conf_parse(k->dns, DNS_OPTIONS_ALL, resolv_conf);
 
-	k->request = evdns_getaddrinfo(k->dns, host, port, &hints, lookup_on_answer, k);
+	k->request = lib.evdns_getaddrinfo(k->dns, host, port, &hints, lookup_on_answer, k);
 	*ret = k;
 	return 0;
 }
@@ -128,6 +167,6 @@ struct lookup *lookup_cancel(struct lookup *k)
 	}
 	k->callback = NULL;
 	if (k->request)
-		evdns_getaddrinfo_cancel(k->request);
+		lib.evdns_getaddrinfo_cancel(k->request);
 	return NULL;
 }

@@ -10,7 +10,7 @@
 
 #ifdef HAVE_LIBSYSTEMD
 
-#include <dlfcn.h>
+#include "base/library.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,25 +38,12 @@
 
 /* SYMBOL is lib.SYMBOL here. */
 static struct {
-#define X(name) __typeof__(name) *name;
-	SYMBOLS(X)
-#undef X
+	SYMBOLS(LIBRARY_POINTER)
 } lib;
 
-static int load_library(void)
-{
-	void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-
-	if (!handle)
-		return -EOPNOTSUPP;
-#define X(name)                                                                                                        \
-	*(void **)&lib.name = dlsym(handle, #name);                                                                    \
-	if (!lib.name)                                                                                                 \
-		return -EOPNOTSUPP;
-	SYMBOLS(X)
-#undef X
-	return 0;
-}
+/* Most have a unit that delegates, or a container; and without it there are workers all the same. */
+LIBRARY_NOTE("scopes", "Cgroups for workers outside of a unit of their own, and in the units of users", "suggested",
+	     LIBRARY);
 
 /* systemd itself, for root alone, where no message bus runs */
 #define PRIVATE_ADDRESS "unix:path=/run/systemd/private"
@@ -195,11 +182,13 @@ struct answer {
 static void ask(const struct question *q, struct answer *ret)
 {
 	sd_bus_error error = SD_BUS_ERROR_NULL;
+	char *message = NULL;
 	sd_bus *bus = NULL;
 
-	ret->result = load_library();
+	ret->result = library_load(LIBRARY, SYMBOLS(LIBRARY_NAME), &lib, &message);
 	if (ret->result < 0) {
-		(void)snprintf(ret->message, sizeof(ret->message), LIBRARY " cannot be loaded");
+		(void)snprintf(ret->message, sizeof(ret->message), "%s",
+			       message ? message : LIBRARY " cannot be loaded");
 		return;
 	}
 	ret->result = open_bus(q->user_manager, &bus);

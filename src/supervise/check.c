@@ -8,6 +8,7 @@
 #include "config/elsewhere.h"
 #include "config/environment.h"
 #include "ledger/statedir.h"
+#include "link/dial.h"
 #include "link/greet.h"
 #include "process/peer.h"
 #include "supervise/herald.h"
@@ -47,16 +48,19 @@ static void set_status(struct check *c, int status)
 static void check_server(struct check *c)
 {
 	_cleanup_free_ char *url = server_url_show(&c->config->server);
+	_cleanup_free_ char *message = NULL;
 	char text[GREET_TEXT_MAX] = "", took[FORMAT_DURATION_MAX];
 	usec_t begin = clock_now_usec();
-	int r = server_greet(&c->config->server, CHECK_TIMEOUT_USEC, text);
+	int r = dialer_prepare(&c->config->server, &message);
 
+	if (r == 0)
+		r = server_greet(&c->config->server, CHECK_TIMEOUT_USEC, text);
 	/* What a server says may be anything. */
 	for (char *p = text; *p; p++)
 		if ((unsigned char)*p < ' ' || (unsigned char)*p > '~')
 			*p = '?';
 	if (r < 0) {
-		tell(c, "server", "FAILED: %s (%s): %s", url, c->config->server_source, text);
+		tell(c, "server", "FAILED: %s (%s): %s", url, c->config->server_source, message ? message : text);
 		set_status(c, STATUS_UNAVAILABLE);
 		return;
 	}
