@@ -245,11 +245,29 @@ class Dead(Case):
 
     def test_an_ack_in_two_small_writes(self):
         """The second one waits in the worker for our acknowledgement of the first (Nagle), which TCP may take 40 ms for; an
-        unread answer makes the kernel throw it away at the worker's death."""
+        unread answer makes the kernel throw it away at the worker's death. That comes when chargehand has read the first
+        and is asleep again."""
         jid = self.push_first()
-        self.worker("s.sendall(b'BEAT {\"wid\":\"nagle\"}\\r\\n')\ntime.sleep(0.2)\n"
-                    f"s.sendall(b'ACK {{\"jid\":')\ns.sendall(b'\"{jid}\"}}\\r\\n')\ntime.sleep(0.015)\n"
-                    "os.kill(os.getpid(), signal.SIGKILL)\n")
+        self.worker(f"""
+import select
+def chargehand():
+  with open('/proc/%d/status' % os.getppid()) as f:
+    status = dict(line.split(':', 1) for line in f)
+  return status['State'].split()[0], int(status['voluntary_ctxt_switches'])
+def unread():
+  ports = [':%04X' % end[1] for end in (s.getpeername(), s.getsockname())]
+  with open('/proc/net/tcp') as f:
+    return [line for line in f if [field[-5:] for field in line.split()[1:3]] == ports][0].split()[4][9:] != '00000000'
+s.sendall(b'BEAT {{"wid":"nagle"}}\\r\\n')
+select.select([s], [], [])
+while (before := chargehand())[0] != 'S':
+  time.sleep(0.001)
+s.sendall(b'ACK {{"jid":')
+s.sendall(b'"{jid}"}}\\r\\n')
+while chargehand()[1] == before[1] or unread():
+  time.sleep(0.001)
+os.kill(os.getpid(), signal.SIGKILL)
+""")
         self.assertEqual(self.c.wait(), 137)
         self.assertEqual(self.s.find(jid)[0], None)
 
