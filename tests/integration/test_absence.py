@@ -260,13 +260,14 @@ class Gone(Case):
         self.assertNotIn("first", self.c.log().replace("first.*", ""))
 
     def test_two_hundred_sessions_come_back(self):
-        """Each hashes the password, one in a turn; none is too late for the server."""
+        """Each hashes the password, one in a turn; none is too late for the server, where it did not have to wait for a
+        processor."""
         self.begin(password="secret")
         sessions = [self.c.session(wid=f"w{new_jid()}") for _ in range(200)]
         jids = [self.held(session=s)[0] for s in sessions]
         self.s.stop()
         self.s.start()
-        begun = time.monotonic()
+        begun, before = time.monotonic(), self.waited()
         mark = self.s.mark() if self.kind == "dev" else None
         for s, jid in zip(sessions, jids):
             s.send('ACK {"jid":"%s"}' % jid)
@@ -282,9 +283,23 @@ class Gone(Case):
         if mark is not None:
             opened = [e for e in self.s.log(what="open", since=mark)]
             late = [e for e in self.s.log(what="close", since=mark) if e["received"] == 0 and not e["wid"]]
-            print(f"{len(opened)} connections, {len(late)} closed before HELLO")
-            self.assertLess(len(opened), 450)
-            self.assertEqual(late, [])
+            waited = self.waited() - before
+            print(f"{len(opened)} connections, {len(late)} closed before HELLO; waited for a processor for {waited:.2f} s")
+            self.assertLess(len(opened) - len(late), 450)
+            if waited < 1:
+                self.assertEqual(late, [])
+
+    def waited(self):
+        """For how many seconds chargehand and the server were ready to run, and others ran (proc_pid_schedstat(5)). Of the
+        two that the server gives to a HELLO, one is time enough for two hundred."""
+        seconds = 0
+        for pid in (self.c.pid, self.s.pid):
+            try:
+                with open(f"/proc/{pid}/schedstat") as f:
+                    seconds += int(f.read().split()[1]) / 1e9
+            except FileNotFoundError:  # not of this kernel: then the machine is taken to be free
+                pass
+        return seconds
 
     def test_two_thousand_sessions(self):
         """A smaller number could leave an ACK waiting behind FETCHes."""
