@@ -76,10 +76,3 @@ void slice_set(uint64_t nsec)
 	if (nsec > 0 && slice_read(&attr) == 0)
 		(void)slice_write(&attr, nsec);
 }
-
-uint64_t slice_get(void)
-{
-	struct slice_attr attr;
-
-	return slice_read(&attr) < 0 ? 0 : attr.runtime_nsec;
-}

@@ -23,7 +23,4 @@ int slice_lengthen(uint64_t *ret_before_nsec) _must_check_;
 /* In a child, between fork and exec: async-signal-safe. 0: leaves it as it is. What cannot be had is not had. */
 void slice_set(uint64_t nsec);
 
-/* 0 where the kernel does not tell. */
-uint64_t slice_get(void) _must_check_;
-
 #endif

@@ -2,6 +2,7 @@
  *
  * The slice of this process, of which each test has one of its own.
  */
+#include "own-slice.h"
 #include "process/slice.h"
 
 #include <criterion/criterion.h>
@@ -18,7 +19,7 @@ TestSuite(slice, .timeout = 60);
 /* Kernels before 6.12 do not tell. */
 static uint64_t need_slice(void)
 {
-	uint64_t nsec = slice_get();
+	uint64_t nsec = own_slice_nsec();
 
 	if (nsec == 0)
 		cr_skip("this kernel knows no slices (6.12 does)");
@@ -31,11 +32,11 @@ Test(slice, is_twice_as_long_and_can_be_given_back)
 
 	cr_assert(eq(int, slice_lengthen(&before), 0));
 	cr_expect(eq(u64, before, first));
-	cr_expect(eq(u64, slice_get(), 2 * first));
+	cr_expect(eq(u64, own_slice_nsec(), 2 * first));
 	slice_set(0);
-	cr_expect(eq(u64, slice_get(), 2 * first));
+	cr_expect(eq(u64, own_slice_nsec(), 2 * first));
 	slice_set(before);
-	cr_expect(eq(u64, slice_get(), first));
+	cr_expect(eq(u64, own_slice_nsec(), first));
 }
 
 Test(slice, is_all_that_changes)
@@ -67,11 +68,11 @@ Test(slice, is_not_asked_for_under_a_filter)
 {
 	struct sock_filter allow[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
 	const struct sock_fprog program = {.len = 1, .filter = allow};
-	uint64_t before = 42, first = slice_get();
+	uint64_t before = 42, first = own_slice_nsec();
 
 	cr_assert(eq(int, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0));
 	cr_assert(eq(int, prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0));
 	cr_expect(eq(int, slice_lengthen(&before), -EOPNOTSUPP));
 	cr_expect(eq(u64, before, 42));
-	cr_expect(eq(u64, slice_get(), first));
+	cr_expect(eq(u64, own_slice_nsec(), first));
 }

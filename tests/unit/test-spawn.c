@@ -6,6 +6,7 @@
 
 #include "base/fileio.h"
 #include "child.h"
+#include "own-slice.h"
 #include "process/slice.h"
 
 #include <signal.h>
@@ -147,12 +148,12 @@ Test(spawn, a_slice_is_the_one_given)
 		cr_skip("no slices here");
 	show_self(&args);
 	expect_number("slice", (long long)args.slice_nsec);
-	cr_expect(ne(u64, slice_get(), args.slice_nsec));
+	cr_expect(ne(u64, own_slice_nsec(), args.slice_nsec));
 
 	args.stdout_fd = -1;
 	args.slice_nsec = 0;
 	show_self(&args);
-	expect_number("slice", (long long)slice_get());
+	expect_number("slice", (long long)own_slice_nsec());
 }
 
 Test(spawn, limits_and_score_are_those_given)
