@@ -159,6 +159,29 @@ int parse_size(const char *s, uint64_t *ret_bytes)
 	return -EINVAL;
 }
 
+int parse_ipv4(const char *s, uint32_t *ret)
+{
+	uint32_t address = 0;
+
+	for (unsigned i = 0; i < 4; i++) {
+		bool overflow = false;
+		const char *begin;
+		uint64_t part;
+
+		if (i > 0 && *s++ != '.')
+			return -EINVAL;
+		begin = s;
+		s = take_digits(s, &part, &overflow);
+		if (s == begin || part > 255 || (*begin == '0' && s > begin + 1))
+			return -EINVAL;
+		address = address << 8 | (uint32_t)part;
+	}
+	if (*s)
+		return -EINVAL;
+	*ret = address;
+	return 0;
+}
+
 int parse_bool(const char *s, bool *ret)
 {
 	static const char *const words[][2] = {{"no", "yes"}, {"false", "true"}, {"off", "on"}, {"0", "1"}};

@@ -24,6 +24,9 @@ int parse_size(const char *s, uint64_t *ret_bytes) _must_check_;
 /* yes/no, true/false, on/off, 1/0. */
 int parse_bool(const char *s, bool *ret) _must_check_;
 
+/* "192.0.2.1", as inet_pton(3) takes it: no zeros in front. *ret is in the host's order. */
+int parse_ipv4(const char *s, uint32_t *ret) _must_check_;
+
 /* The other way, for people: "45s", "1.5s", "12.3 ms" style is not parsed back. */
 #define FORMAT_DURATION_MAX 48
 #define FORMAT_SIZE_MAX 48

@@ -6,6 +6,7 @@
  */
 #include "link/dial.h"
 #include "base/clock.h"
+#include "base/parse.h"
 #include "link/lookup.h"
 #include <assert.h>
 #include <event2/event_struct.h>
@@ -24,7 +25,10 @@ struct dialer {
 	const struct server_url *url;
 	const char *resolv_conf;
 	char port[8];
-	struct evutil_addrinfo *numeric; /* the address that the URL names by number; NULL: a name, to be looked up */
+	struct evutil_addrinfo ipv4; /* what the URL names by number is here, with its address, */
+	struct sockaddr_in ipv4_address;
+	struct evutil_addrinfo *parsed;        /* or has been read by the C library; */
+	const struct evutil_addrinfo *numeric; /* one of the two. NULL: a name, to be looked up */
 	unsigned n_dials;
 
 	struct event turn_event;
@@ -322,8 +326,9 @@ void dialer_leave_turn(struct dialer *d, struct hash_turn *t)
 
 /* ---- the dialer */
 
-/* NULL: its host is a name. */
-static struct evutil_addrinfo *dialer_numeric(const struct server_url *url, const char *port)
+/* What is plain is read without the C library: its readers of addresses are apart from all else that is called there,
+ * and 64 KB would be resident for one call. The rest is theirs: IPv6 with its scopes, and 127.1. */
+static struct evutil_addrinfo *dialer_parse(const char *host, const char *port)
 {
 	const struct evutil_addrinfo hints = {
 		.ai_family = AF_UNSPEC,
@@ -333,19 +338,47 @@ static struct evutil_addrinfo *dialer_numeric(const struct server_url *url, cons
 	};
 	struct evutil_addrinfo *found = NULL;
 
-	return evutil_getaddrinfo(url->host, port, &hints, &found) == 0 ? found : NULL;
+	return evutil_getaddrinfo(host, port, &hints, &found) == 0 ? found : NULL;
+}
+
+static bool dialer_is_numeric(const struct server_url *url)
+{
+	struct evutil_addrinfo *parsed;
+	uint32_t address;
+
+	if (parse_ipv4(url->host, &address) == 0)
+		return true;
+	parsed = dialer_parse(url->host, "0");
+	if (!parsed)
+		return false;
+	evutil_freeaddrinfo(parsed);
+	return true;
+}
+
+static void dialer_set_numeric(struct dialer *d)
+{
+	uint32_t address;
+
+	if (parse_ipv4(d->url->host, &address) < 0) {
+		d->numeric = d->parsed = dialer_parse(d->url->host, d->port);
+		return;
+	}
+	d->ipv4_address.sin_family = AF_INET;
+	d->ipv4_address.sin_port = htons(d->url->port);
+	d->ipv4_address.sin_addr.s_addr = htonl(address);
+	d->ipv4.ai_family = AF_INET;
+	d->ipv4.ai_addr = (struct sockaddr *)&d->ipv4_address;
+	d->ipv4.ai_addrlen = sizeof(d->ipv4_address);
+	d->numeric = &d->ipv4;
 }
 
 int dialer_prepare(const struct server_url *url, char **ret_message)
 {
-	struct evutil_addrinfo *numeric = dialer_numeric(url, "0");
 	_cleanup_free_ char *why = NULL;
 	int r;
 
-	if (numeric) {
-		evutil_freeaddrinfo(numeric);
+	if (dialer_is_numeric(url))
 		return 0;
-	}
 	r = lookup_load(&why);
 	if (r < 0 && asprintf(ret_message,
 			      "the name \"%s\" cannot be looked up: %s; install this part of libevent, or give the "
@@ -364,7 +397,7 @@ int dialer_new(struct event_base *base, const struct server_url *url, struct dia
 	d->base = base;
 	d->url = url;
 	(void)snprintf(d->port, sizeof(d->port), "%u", (unsigned)url->port);
-	d->numeric = dialer_numeric(url, d->port);
+	dialer_set_numeric(d);
 	d->resolv_conf = LOOKUP_RESOLV_CONF;
 	d->last_turn = &d->first_turn;
 	(void)evtimer_assign(&d->turn_event, base, dialer_on_turn, d);
@@ -378,8 +411,8 @@ struct dialer *dialer_free(struct dialer *d)
 		return NULL;
 	assert(d->n_dials == 0 && !d->first_turn);
 	(void)event_del(&d->turn_event);
-	if (d->numeric)
-		evutil_freeaddrinfo(d->numeric);
+	if (d->parsed)
+		evutil_freeaddrinfo(d->parsed);
 	free(d);
 	return NULL;
 }

@@ -48,6 +48,7 @@ static void setup(void)
 	base = event_base_new();
 	cr_assert_not_null(base);
 	dns_start(&dns, base);
+	url.host = (char *)"127.0.0.1";
 	cr_assert_eq(dialer_new(base, &url, &dialer), 0);
 }
 
@@ -93,6 +94,29 @@ Test(dial, a_numeric_address_is_connected_to)
 	cr_assert_geq(other, 0);
 	close(other);
 	close(result);
+	close(listener);
+}
+
+/* All that getaddrinfo(3) takes for a number, and no name server is asked whether it is one. */
+Test(dial, so_are_the_other_ways_to_write_one)
+{
+	static const char *const hosts[] = {"127.1",       "0x7f.0.0.1", "2130706433",
+					    "0177.0.0.01", "::1",        "::ffff:127.0.0.1"};
+	uint16_t port;
+	int listener = loop_listen(&port);
+
+	dns.v4 = dns.v6 = DNS_NOTHING;
+	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
+		n_calls = 0;
+		start(hosts[i], port);
+		LOOP_UNTIL(base, n_calls > 0);
+		if (strcmp(hosts[i], "::1") == 0)
+			cr_assert_lt(result, 0); /* the listener is not there */
+		else
+			cr_assert_geq(result, 0, "%s: %s", hosts[i], result_what);
+		close_fd(result);
+	}
+	cr_assert_eq(dns.n_questions, 0);
 	close(listener);
 }
 

@@ -3,6 +3,7 @@
  * Every form that people may write, every form that they may not, and the borders of the numbers.
  */
 #include "base/parse.h"
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <inttypes.h>
@@ -149,6 +150,66 @@ Test(parse, unsigned_stays_within_its_bounds)
 	cr_assert(eq(uint, value, 1));
 	cr_assert(eq(int, parse_unsigned("1000", 1, 1000, &value), 0));
 	cr_assert(eq(uint, value, 1000));
+}
+
+static const struct row ipv4_rows[] = {
+	{"127.0.0.1", 0, 0x7f000001},
+	{"0.0.0.0", 0, 0},
+	{"255.255.255.255", 0, 0xffffffff},
+	{"192.0.2.10", 0, 0xc000020a},
+	{"", -EINVAL, 0},
+	{"127.0.0", -EINVAL, 0},
+	{"127.0.0.", -EINVAL, 0},
+	{"127.0.0.1.", -EINVAL, 0},
+	{".127.0.0.1", -EINVAL, 0},
+	{"127..0.1", -EINVAL, 0},
+	{"127.1", -EINVAL, 0},
+	{"256.0.0.1", -EINVAL, 0},
+	{"127.0.0.01", -EINVAL, 0},
+	{"00.0.0.1", -EINVAL, 0},
+	{"0x7f.0.0.1", -EINVAL, 0},
+	{"127.0.0.1 ", -EINVAL, 0},
+	{" 127.0.0.1", -EINVAL, 0},
+	{"127.0.0.-1", -EINVAL, 0},
+	{"127.0.0.1.example", -EINVAL, 0},
+	{"1.2.3.18446744073709551617", -EINVAL, 0},
+	{"localhost", -EINVAL, 0},
+};
+
+Test(parse, ipv4)
+{
+	for (const struct row *row = ipv4_rows; row < ipv4_rows + ARRAY_SIZE(ipv4_rows); row++) {
+		uint32_t value = (uint32_t)UNTOUCHED;
+		int r = parse_ipv4(row->text, &value);
+
+		cr_expect(eq(int, r, row->result), "%s", row->text);
+		cr_expect(eq(u32, value, r == 0 ? (uint32_t)row->value : (uint32_t)UNTOUCHED), "%s", row->text);
+	}
+}
+
+/* Every text of up to eight characters of these. */
+Test(parse, ipv4_is_what_inet_pton_takes)
+{
+	static const char characters[] = "\0"
+					 "0.1256";
+	const unsigned n_characters = sizeof(characters) - 1;
+	unsigned n_right = 0;
+
+	for (unsigned n = 0; n < 5764801 /* seven to the eighth */; n++) {
+		struct in_addr theirs;
+		uint32_t ours = 0;
+		char text[9] = "";
+		unsigned rest = n;
+
+		for (unsigned i = 0; i < 8; i++, rest /= n_characters)
+			text[i] = characters[rest % n_characters];
+		bool right = inet_pton(AF_INET, text, &theirs) == 1;
+		cr_assert(eq(int, parse_ipv4(text, &ours) == 0, right), "%s", text);
+		if (right)
+			cr_assert(eq(u32, htonl(ours), theirs.s_addr), "%s", text);
+		n_right += right;
+	}
+	cr_assert_gt(n_right, 1000);
 }
 
 Test(parse, bool_knows_four_pairs)
