@@ -166,16 +166,17 @@ void piece_drop(struct journal *j, struct piece *p)
 static int put_piece(struct journal *j, struct journal_entry *e, struct piece *piece, char *p, size_t bytes,
 		     bool claimed)
 {
-	struct piece put = {.bytes = (uint32_t)bytes, .at = NOWHERE, .new_at = NOWHERE};
+	uint32_t at = NOWHERE, new_at = NOWHERE;
 	bool is_hold = piece == &e->hold;
+	char *memory = NULL;
 	int r = -ENOENT;
 
 	/* What is not in the file stays out of it: what was said about it meanwhile is missing there as well. */
 	bool is_new = is_hold && piece->bytes == 0;
 	if (journal_has_file(j) && (is_new || e->in_file)) {
-		r = claimed ? append_claimed(j, p, bytes, &put.at) : journal_append(j, p, bytes, is_new, &put.at);
+		r = claimed ? append_claimed(j, p, bytes, &at) : journal_append(j, p, bytes, is_new, &at);
 		if (r < 0)
-			put.at = NOWHERE;
+			at = NOWHERE;
 		else if (is_new) {
 			e->in_file = true;
 			j->store.n_holds++;
@@ -183,17 +184,21 @@ static int put_piece(struct journal *j, struct journal_entry *e, struct piece *p
 	}
 	/* What is still to be copied is copied with this; what is new is not copied. */
 	if (j->rewrite.running && (e->in_new || is_new) &&
-	    journal_append_to_new(j, p, bytes, is_new, &put.new_at) == 0 && is_new) {
+	    journal_append_to_new(j, p, bytes, is_new, &new_at) == 0 && is_new) {
 		e->in_new = true;
 		j->rewrite.store.n_holds++;
 	}
-	if (put.at == NOWHERE) {
-		put.memory = malloc(bytes);
-		if (put.memory)
-			memcpy(put.memory, p, bytes);
+	if (at == NOWHERE) {
+		memory = malloc(bytes);
+		if (memory)
+			memcpy(memory, p, bytes);
 	}
 	piece_drop(j, piece);
-	*piece = put;
+	/* Not as a whole from where it was put together: that load would wait for all that was just written to the file. */
+	piece->bytes = (uint32_t)bytes;
+	piece->at = at;
+	piece->new_at = new_at;
+	piece->memory = memory;
 	j->live_bytes += bytes;
 	return r == -ENOENT ? 0 : r;
 }
