@@ -5,7 +5,11 @@
 #include "base/clock.h"
 #include "base/macro.h"
 #include <assert.h>
+#include <stdbool.h>
 #include <time.h>
+
+static bool in_turn;
+static usec_t turn_usec; /* 0: not read yet in this turn */
 
 static usec_t clock_read(clockid_t id)
 {
@@ -21,6 +25,26 @@ static usec_t clock_read(clockid_t id)
 usec_t clock_now_usec(void)
 {
 	return clock_read(CLOCK_BOOTTIME);
+}
+
+usec_t clock_turn_usec(void)
+{
+	if (!in_turn)
+		return clock_now_usec();
+	if (turn_usec == 0)
+		turn_usec = clock_now_usec();
+	return turn_usec;
+}
+
+void clock_begin_turn(void)
+{
+	in_turn = true;
+	turn_usec = 0;
+}
+
+void clock_end_turn(void)
+{
+	in_turn = false;
 }
 
 usec_t clock_monotonic_usec(void)

@@ -19,8 +19,14 @@ typedef uint64_t usec_t;
 #define USEC_PER_DAY (24 * USEC_PER_HOUR)
 #define USEC_NEVER UINT64_MAX
 
-/* CLOCK_BOOTTIME. A vDSO call of some 30 ns, so nothing is cached. */
+/* CLOCK_BOOTTIME. A vDSO call of some 30 ns. */
 usec_t clock_now_usec(void);
+
+/* The same, read once in a turn of the event loop: for what happens with each command, dozens of which make a turn.
+ * Outside of turns it is clock_now_usec(). */
+usec_t clock_turn_usec(void);
+void clock_begin_turn(void);
+void clock_end_turn(void);
 
 /* CLOCK_MONOTONIC: only for systemd, which compares by it. */
 usec_t clock_monotonic_usec(void);

@@ -75,7 +75,7 @@ static void answer_job(struct request *r, struct session *s, const struct link_r
 			session_answer(s, reply->bytes, reply->n_bytes);
 		return;
 	}
-	if (ledger_add(l->gateway->ledger, &l->holder, &scan.job, r->base.sent_usec, clock_now_usec(), &h) < 0) {
+	if (ledger_add(l->gateway->ledger, &l->holder, &scan.job, r->base.sent_usec, clock_turn_usec(), &h) < 0) {
 		/* Not handed over: at the end of its lease the server will have it again. */
 		log_error("%s: out of memory; a job is left to the end of its lease.", l->holder.name);
 		if (s)

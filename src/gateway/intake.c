@@ -59,7 +59,7 @@ static bool intake_is_deaf(const struct session *s)
 static bool intake_fetch(struct session *s, const struct command *c)
 {
 	struct listener *l = s->listener;
-	usec_t now = clock_now_usec();
+	usec_t now = clock_turn_usec();
 	struct request *r;
 
 	if (intake_is_deaf(s))
@@ -88,7 +88,7 @@ static bool intake_beat(struct session *s, const struct command *c)
 {
 	static struct job_scan scan;
 
-	usec_t now = clock_now_usec();
+	usec_t now = clock_turn_usec();
 
 	if (intake_is_deaf(s))
 		return true;
@@ -208,7 +208,7 @@ static bool intake_report(struct session *s, const struct command *c)
 	const struct job *job = &scan.job;
 	struct listener *l = s->listener;
 	struct hold *h, *newest;
-	usec_t now = clock_now_usec();
+	usec_t now = clock_turn_usec();
 
 	job_scan_init(&scan, c->verb == VERB_ACK ? JOB_SCAN_EXACT : JOB_SCAN_FOLDED);
 	job_scan_feed(&scan, c->args, c->args_bytes);
@@ -300,7 +300,7 @@ static bool intake_command(struct session *s, const struct command *c)
 	case VERB_FAIL:
 		return intake_report(s, c);
 	default:
-		return intake_pass(s, REQUEST_PASS, c, clock_now_usec());
+		return intake_pass(s, REQUEST_PASS, c, clock_turn_usec());
 	}
 }
 

@@ -36,6 +36,26 @@ Test(clock, wall_lies_between_two_looks_at_the_wall_clock)
 	cr_assert(all(ge(u64, now, before), le(u64, now, after)));
 }
 
+Test(clock, in_a_turn_it_is_read_once)
+{
+	usec_t first, before = clock_now_usec(), outside = clock_turn_usec();
+
+	cr_assert(all(ge(u64, outside, before), le(u64, outside, clock_now_usec())));
+	for (int i = 0; i < 2; i++) {
+		clock_begin_turn();
+		before = clock_now_usec();
+		while (clock_now_usec() == before)
+			;
+		first = clock_turn_usec();
+		cr_assert(gt(u64, first, before));
+		while (clock_now_usec() == first)
+			;
+		cr_assert(eq(u64, clock_turn_usec(), first));
+	}
+	clock_end_turn();
+	cr_assert(gt(u64, clock_turn_usec(), first));
+}
+
 Test(clock, sums_stop_at_the_ends)
 {
 	cr_assert(eq(u64, usec_add(2, 3), 5));
