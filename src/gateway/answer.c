@@ -89,9 +89,16 @@ static void answer_job(struct request *r, struct session *s, const struct link_r
 	}
 	hold_ref(h);
 	ledger_barrier(l->gateway->ledger);
-	session_answer(s, reply->bytes, reply->n_bytes);
+	session_hand_over(s, reply->bytes, reply->n_bytes);
 	answer_deliver(s, h, body, body_bytes);
 	hold_unref(h);
+}
+
+/* A reply in parts stops where the session is slower than the server. */
+static void answer_pause(const struct session *s, const struct link_reply *reply)
+{
+	if (!reply->last && stream_backlog_bytes(&s->stream) > STREAM_BACKLOG_HIGH_BYTES)
+		link_pause(s->link);
 }
 
 static void answer_forward(struct session *s, const struct link_reply *reply)
@@ -99,8 +106,7 @@ static void answer_forward(struct session *s, const struct link_reply *reply)
 	if (!s || s->over)
 		return;
 	session_answer(s, reply->bytes, reply->n_bytes);
-	if (!reply->last && stream_backlog_bytes(&s->stream) > STREAM_BACKLOG_HIGH_BYTES)
-		link_pause(s->link);
+	answer_pause(s, reply);
 }
 
 /* In parts. The hold is entered at the jid, with the shortest lease there is, before the worker has seen that far; the
@@ -152,9 +158,12 @@ static void answer_long_job(struct request *r, struct session *s, const struct l
 		}
 	} else if (reply->last)
 		answer_untracked(l, &j->scan.job);
+	if (!s || s->over)
+		return;
 	ledger_barrier(l->gateway->ledger);
-	answer_forward(s, reply);
-	if (reply->last && j->hold && s && !s->over)
+	session_hand_over(s, reply->bytes, reply->n_bytes);
+	answer_pause(s, reply);
+	if (reply->last && j->hold)
 		answer_deliver(s, j->hold, NULL, SIZE_MAX);
 }
 

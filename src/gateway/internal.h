@@ -212,7 +212,9 @@ int session_new(struct listener *l, int fd) _must_check_;
 void session_advance(struct session *s);                  /* does whatever can be done now; may end the session */
 void session_drop_input(struct session *s, size_t bytes); /* from its head: they have been dealt with */
 void session_end(struct session *s);                      /* closes it now; what is under way becomes somebody else's */
-void session_answer(struct session *s, const char *p, size_t bytes); /* one reply, one write */
+void session_answer(struct session *s, const char *p, size_t bytes); /* one reply, one write, by the end of the turn */
+/* What it has fetched: afterwards the stream tells whether it has reached the kernel. */
+void session_hand_over(struct session *s, const char *p, size_t bytes);
 void session_read(struct session *s, bool to_the_end);
 void session_mark_eof(struct session *s);
 void session_want_link(struct session *s);              /* a spare one, or a new one that is dialled */

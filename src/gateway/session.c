@@ -108,8 +108,14 @@ void session_end(struct session *s)
 void session_answer(struct session *s, const char *p, size_t bytes)
 {
 	/* A write that fails tells that the other end is gone; reading says so as well, and in order. */
-	if (!s->over && stream_write(&s->stream, p, bytes) < 0)
+	if (!s->over && stream_write_batched(&s->stream, p, bytes) < 0)
 		log_debug("%s: a session did not take its answer.", s->listener->holder.name);
+}
+
+void session_hand_over(struct session *s, const char *p, size_t bytes)
+{
+	if (!s->over && stream_write(&s->stream, p, bytes) < 0)
+		log_debug("%s: a session did not take what it has fetched.", s->listener->holder.name);
 }
 
 bool session_is_drained(const struct session *s)

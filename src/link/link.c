@@ -106,6 +106,7 @@ static void link_hash(struct hash_turn *turn)
 	_cleanup_free_ char *line = NULL;
 	size_t bytes;
 
+	stream_send_batch(); /* others need not wait for this hash */
 	int r = hello_write(l->hello, &g->hi, dialer_url(l->dialer)->password, &line, &bytes);
 	link_set_state(l, LINK_AUTHENTICATING);
 	if (r >= 0)
@@ -318,6 +319,13 @@ enum link_state link_get_state(const struct link *l)
 	return l->state;
 }
 
+/* What is sent after it is no answer to a hasty one. */
+static void link_count_write(struct link *l)
+{
+	if (STAILQ_EMPTY(&l->requests) || !STAILQ_FIRST(&l->requests)->hasty)
+		l->active = true;
+}
+
 void link_send(struct link *l, struct link_request *request, usec_t now, const char *p, size_t bytes)
 {
 	request->sent_usec = now;
@@ -327,14 +335,14 @@ void link_send(struct link *l, struct link_request *request, usec_t now, const c
 		l->n_quiet = 0;
 		link_set_timer(l, LINK_LOOK_USEC);
 	}
-	link_send_more(l, p, bytes);
+	link_count_write(l);
+	if (stream_write_batched(&l->stream, p, bytes) < 0)
+		event_active(&l->stream.read_event, EV_READ, 0);
 }
 
 void link_send_more(struct link *l, const char *p, size_t bytes)
 {
-	/* What is sent after it is no answer to a hasty one. */
-	if (STAILQ_EMPTY(&l->requests) || !STAILQ_FIRST(&l->requests)->hasty)
-		l->active = true;
+	link_count_write(l);
 	if (stream_write(&l->stream, p, bytes) < 0)
 		event_active(&l->stream.read_event, EV_READ, 0);
 }

@@ -107,10 +107,10 @@ static inline bool link_is_ready(const struct link *l)
 	return l && link_get_state(l) == LINK_READY;
 }
 
-/* Sends a command, or its first part, whose reply answers `request`. READY only. Never fails: what cannot be sent any
- * more is told by on_lost. */
+/* Sends a command, or its first part, whose reply answers `request`, by the end of the turn. READY only. Never fails:
+ * what cannot be sent any more is told by on_lost. */
 void link_send(struct link *l, struct link_request *request, usec_t now, const char *p, size_t bytes);
-/* Sends more of the command sent last. */
+/* Sends more of the command sent last, or the whole of it, at once. */
 void link_send_more(struct link *l, const char *p, size_t bytes);
 /* Too much is waiting: stop the source until on_drained. */
 bool link_is_full(const struct link *l);

@@ -8,6 +8,7 @@
 #include "link/stream.h"
 #include <assert.h>
 #include <event2/buffer.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -23,6 +24,18 @@ static unsigned n_open; /* streams of all owners */
 static struct stream *written;
 static unsigned n_written;
 static bool read_any; /* what the last stream_read() was good for */
+
+/* What a turn says in short, until its end. */
+static struct {
+	bool open; /* there is a turn, and its end will come */
+	unsigned n_pieces;
+	size_t n_bytes;
+	struct piece {
+		struct stream *stream; /* NULL: sent, or no longer to be */
+		size_t at, n_bytes;
+	} pieces[STREAM_BATCH_PIECES];
+	char bytes[STREAM_BATCH_BYTES];
+} batch;
 
 struct outbox {
 	struct evbuffer *buffer;
@@ -172,17 +185,16 @@ ssize_t stream_read(struct stream *s, char *buffer, size_t bytes)
 	return n < 0 ? -errno : n;
 }
 
-int stream_write(struct stream *s, const char *p, size_t bytes)
+/* 0 when something can be written. */
+static int stream_refusal(const struct stream *s)
+{
+	return s->fd < 0 ? -EPIPE : -s->error;
+}
+
+static int stream_send(struct stream *s, const char *p, size_t bytes)
 {
 	ssize_t sent = 0;
 	int r;
-
-	if (s->fd < 0)
-		return -EPIPE;
-	if (s->error > 0)
-		return -s->error;
-	if (bytes == 0)
-		return 0;
 
 	/* Behind a backlog, what comes later must wait its turn. */
 	if (!s->outbox) {
@@ -205,7 +217,73 @@ int stream_write(struct stream *s, const char *p, size_t bytes)
 	return r < 0 ? stream_fail(s, -r) : 0;
 }
 
-void stream_look_again(void)
+static struct piece *stream_take_piece(struct stream *s)
+{
+	struct piece *piece = s->piece > 0 ? &batch.pieces[s->piece - 1] : NULL;
+
+	s->piece = 0;
+	if (piece)
+		piece->stream = NULL;
+	return piece;
+}
+
+/* What it is told of a failure is what it will see in reading. */
+static void stream_send_piece(struct stream *s)
+{
+	const struct piece *piece = stream_take_piece(s);
+
+	if (piece)
+		(void)stream_send(s, batch.bytes + piece->at, piece->n_bytes);
+}
+
+int stream_write(struct stream *s, const char *p, size_t bytes)
+{
+	int r;
+
+	stream_send_piece(s);
+	r = stream_refusal(s);
+	return r < 0 || bytes == 0 ? r : stream_send(s, p, bytes);
+}
+
+void stream_send_batch(void)
+{
+	for (unsigned i = 0; i < batch.n_pieces; i++)
+		if (batch.pieces[i].stream)
+			stream_send_piece(batch.pieces[i].stream);
+	batch.n_pieces = 0;
+	batch.n_bytes = 0;
+}
+
+int stream_write_batched(struct stream *s, const char *p, size_t bytes)
+{
+	int r;
+
+	if (!batch.open || s->outbox)
+		return stream_write(s, p, bytes);
+	if (bytes > STREAM_BATCHED_MAX_BYTES) {
+		stream_send_batch(); /* this takes its time */
+		return stream_write(s, p, bytes);
+	}
+	if (bytes > STREAM_BATCH_BYTES - batch.n_bytes || batch.n_pieces == STREAM_BATCH_PIECES)
+		stream_send_batch();
+	if (s->piece != batch.n_pieces)
+		stream_send_piece(s); /* others have written since */
+	r = stream_refusal(s);
+	if (r < 0 || bytes == 0)
+		return r;
+
+	if (s->piece == 0) {
+		batch.pieces[batch.n_pieces++] = (struct piece){.stream = s, .at = batch.n_bytes};
+		s->piece = (uint8_t)batch.n_pieces;
+	}
+	memcpy(batch.bytes + batch.n_bytes, p, bytes);
+	batch.pieces[s->piece - 1].n_bytes += bytes;
+	batch.n_bytes += bytes;
+	return 0;
+}
+
+/* Reads the stream that was written in this turn, if there was only one and it is of those that are answered. */
+static void stream_look_again(void)
 {
 	static bool answered;
 	static unsigned n_passed_over;
@@ -218,6 +296,19 @@ void stream_look_again(void)
 	read_any = false;
 	s->ops->on_readable(s);
 	answered = read_any;
+}
+
+void stream_begin_turn(void)
+{
+	batch.open = true;
+}
+
+void stream_end_turn(void)
+{
+	stream_send_batch();
+	stream_look_again();
+	stream_send_batch();
+	batch.open = false;
 }
 
 size_t stream_backlog_bytes(const struct stream *s)
@@ -248,6 +339,10 @@ void stream_close(struct stream *s, bool reset)
 	if (s->fd < 0)
 		return;
 
+	if (reset)
+		(void)stream_take_piece(s);
+	else
+		stream_send_piece(s);
 	if (written == s)
 		written = NULL;
 	stream_pause(s);

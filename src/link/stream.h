@@ -7,8 +7,12 @@
  * costs one recv(2) and one send(2), and an idle stream less than two hundred bytes. (bufferevents ask FIONREAD before
  * each read and change the epoll set around each write.)
  *
- * Callbacks come from the event loop and stream_look_again() only, never out of stream_write(). The owner embeds the
- * struct and finds itself by container_of(); it may close the stream and free itself in a callback.
+ * Where many streams have something to say, each is read before any is written: a send(2) wakes the other side, and one
+ * that is woken for a single command goes back to sleep. With 50 sessions on two processors a worker and its server
+ * slept 180 times in a thousand commands, and 260 times before.
+ *
+ * Callbacks come from the event loop and stream_end_turn() only, never out of a write. The owner embeds the struct and
+ * finds itself by container_of(); it may close the stream and free itself in a callback.
  */
 #ifndef CHARGEHAND_LINK_STREAM_H
 #define CHARGEHAND_LINK_STREAM_H
@@ -33,9 +37,14 @@
 #define STREAM_BACKLOG_HIGH_BYTES (256 * 1024)
 #define STREAM_BACKLOG_LOW_BYTES (64 * 1024)
 
+/* What all streams together may leave to the end of the turn, and how much of it one write. */
+#define STREAM_BATCH_BYTES (16 * 1024)
+#define STREAM_BATCH_PIECES 64
+#define STREAM_BATCHED_MAX_BYTES (4 * 1024)
+
 struct stream;
 struct stream_ops {
-	/* What is read answers what was written: stream_look_again() has sense. */
+	/* What is read answers what was written: a look for it at the end of the turn has sense. */
 	bool is_answered;
 	void (*on_readable)(struct stream *s);
 	/* The backlog has fallen below LOW after having been above HIGH, or is empty. */
@@ -50,6 +59,7 @@ struct stream {
 	int fd;         /* -EBADF when closed */
 	uint16_t error; /* a write failed with this errno (positive): all later writes are refused */
 	bool reading;
+	uint8_t piece; /* of the turn's batch: its number from 1 on, 0 for none */
 	const struct stream_ops *ops;
 	struct event read_event;
 	struct outbox *outbox; /* NULL while nothing is waiting */
@@ -68,22 +78,32 @@ ssize_t stream_read(struct stream *s, char *buffer, size_t bytes) _must_check_;
  * can be read to what had come by then, and to an end: on_readable will tell. */
 int stream_write(struct stream *s, const char *p, size_t bytes) _must_check_;
 
-/* To be called after each turn of the loop: reads the stream that was written in it, if there was only one and it is of
- * those that are answered, for the answer may be here by now. Where a worker, its server and we share a processor,
- * send(2) often returns after the server has run, and the answer costs no epoll_wait(2) then. Where it is in vain most
- * looks are left out. on_readable has to put up with -EAGAIN.
- *
- * Not for what comes from workers: their deaths must be seen before their last words are, or it would be fetched for
- * the dead (hazards 9). */
-void stream_look_again(void);
+/* The same for what may wait until the end of the turn, if it is short and a turn was begun. A failure then is seen in
+ * reading alone. What is written to the stream afterwards comes afterwards. Not for what has to be known to have
+ * reached the kernel: the backlog does not count it. */
+int stream_write_batched(struct stream *s, const char *p, size_t bytes) _must_check_;
 
-/* What has not reached the kernel yet. */
+/* Before something that takes long in the middle of a turn. */
+void stream_send_batch(void);
+
+/* Around each turn of the loop. At the end what was batched is sent, and then the stream that was written in this turn
+ * is read, if there was only one and it is of those that are answered, for the answer may be here by now: where a
+ * worker, its server and we share a processor, send(2) often returns after the server has run, and the answer costs no
+ * epoll_wait(2) then. Where it is in vain most looks are left out. on_readable has to put up with -EAGAIN.
+ *
+ * No look at what comes from workers: their deaths must be seen before their last words are, or it would be fetched for
+ * the dead (hazards 9). */
+void stream_begin_turn(void);
+void stream_end_turn(void);
+
+/* What the kernel would not take yet. */
 size_t stream_backlog_bytes(const struct stream *s);
 
 void stream_pause(struct stream *s);
 int stream_resume(struct stream *s);
 
-/* Closes; with reset in RST (SO_LINGER 0), which recalls bytes that were not sent yet (hazards 16). */
+/* Closes; what is batched is sent before. With reset it is not, and the connection ends in RST (SO_LINGER 0), which
+ * recalls bytes that were not sent yet (hazards 16). */
 void stream_close(struct stream *s, bool reset);
 
 #endif

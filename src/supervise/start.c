@@ -8,6 +8,7 @@
 #include "base/entry.h"
 #include "base/log.h"
 #include "config/environment.h"
+#include "link/stream.h"
 #include "process/procstat.h"
 #include "process/spawn.h"
 
@@ -149,6 +150,7 @@ static int worker_spawn(struct worker *w, struct start_failure *failure)
 		.oom_score_adj = shop->start->oom_score_adj,
 		.slice_nsec = shop->start->slice_nsec,
 	};
+	stream_send_batch(); /* a clone of a large process takes long */
 	failure->what = "a process";
 	w->evidence.started_usec = clock_now_usec();
 	r = process_spawn(&args, &spawned, &exec_failed);

@@ -384,11 +384,12 @@ static int supervisor_loop(struct supervisor *s)
 		return status;
 	while (supervisor_end_turn(s)) {
 		clock_begin_turn();
+		stream_begin_turn();
 		if (event_base_loop(s->shop.base, EVLOOP_ONCE) < 0) {
 			log_error("The event loop has failed");
 			return STATUS_OS_ERROR;
 		}
-		stream_look_again();
+		stream_end_turn();
 		clock_end_turn();
 	}
 	return s->stopping ? 0 : program_exit_status(s->program);
