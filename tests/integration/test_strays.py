@@ -89,6 +89,24 @@ class Returned(Case):
         self.strand(end=lambda s: s.close(reset=True))
         self.assertEqual(self.returned(self.push())[0], "queued")
 
+    def test_a_session_that_is_reset_behind_the_reply(self):
+        """The job is read before that end is: only the write of it tells that nobody is there."""
+        self.begin(own=True)
+        self.strand(end=lambda s: None)
+        self.c.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.c.pid, os.WSTOPPED)
+        jid = self.push()
+        wait_until(self.is_unread, what="the job is at chargehand")
+        self.session.close(reset=True)
+        self.c.signal(signal.SIGCONT)
+        self.assertEqual(self.returned(jid)[0], "queued")
+
+    def is_unread(self):
+        """Something that the server has sent."""
+        with open("/proc/net/tcp") as f:
+            fields = [line.split() for line in f.readlines()[1:]]
+        return any(field[2].endswith(f":{self.s.port:04X}") and not field[4].endswith(":00000000") for field in fields)
+
     def test_end_behind_a_fetch(self):
         """As the server has it: the FETCH is carried out and answered, then the connection ends."""
         self.begin()
