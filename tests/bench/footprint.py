@@ -137,8 +137,8 @@ def report(data, table, check):
     rows = [[name, len(v), f"{min(v):.2f}", f"{median(v):.2f}", f"{max(v):.2f}"] for name, v in data["restart"].items()]
     table("child killed to the next child's first instruction, ms", ["", "kills", "min", "p50", "max"], rows)
 
-    # Of what is linked dynamically glibc and its loader are 1.8 MB, and shared with everybody: the program that is held to
-    # 2.5 MB is the static one of contrib/container.
+    # Of what is linked dynamically glibc and its loader are 1.8 MB, and shared with everybody: without libsystemd it is within
+    # 2.5 MB while idle. With 1000 holds that is for the static one of contrib/container.
     limit = 4096 if data["systemd"] else 2560
     kind = "with libsystemd" if data["systemd"] else "without libsystemd"
     for what, kb in (("idle", idle["chargehand"]["rss"]), ("with 50 sessions", idle["chargehand, 50 sessions"]["rss"]),
