@@ -64,7 +64,7 @@ def measure(chargehand, quick, note):
             result.setdefault(("chargehand", n_jobs, mb), []).append(ours.kills(n))
             if bean:
                 result.setdefault(("beanstalkd", n_jobs, mb), []).append(
-                    run_tool("beanstalk", tool("hold"), port, n, n_jobs, mb, *filter(None, [worker_group()])))
+                    run_tool("beanstalk", tool("hold"), tool("killer"), port, n, n_jobs, mb, *filter(None, [worker_group()])))
             if (n_jobs, mb) == CASES[0]:
                 result.setdefault(("chain", n_jobs, mb), []).append([v * 2 for v in run_tool("chain", n)])
         ours.stop()

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * beanstalk HOLD PORT N JOBS MB [PROCS]: beanstalkd puts a job back the moment the connection that reserved it ends. N
- * times the program HOLD (hold.c) holds JOBS jobs on one connection and is killed; a consumer that waits for them
+ * beanstalk HOLD KILLER PORT N JOBS MB [PROCS]: beanstalkd puts a job back the moment the connection that reserved it
+ * ends. N times the program HOLD (hold.c) holds JOBS jobs on one connection and is killed by KILLER (killer.c), as
+ * chargehand's workers are: who kills must be as cold for the one as for the other. A consumer that waits for the jobs
  * measures from just before kill(2) until it has the first and the last. Prints "FIRST LAST" in nanoseconds, one line
  * each time. PROCS: the cgroup.procs of the group that each victim is in.
  */
@@ -133,6 +134,28 @@ static pid_t start_victim(const char *hold, const char *port, const char *n_jobs
 	return pid;
 }
 
+/* Takes pids from *ret_to, says when it has killed them on *ret_from. */
+static void start_killer(const char *killer, FILE **ret_to, FILE **ret_from)
+{
+	int to[2], from[2];
+
+	if (pipe2(to, O_CLOEXEC) < 0 || pipe2(from, O_CLOEXEC) < 0)
+		die("pipe");
+	if (fork() == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(to[0], STDIN_FILENO);
+		dup2(from[1], STDOUT_FILENO);
+		execl(killer, killer, (char *)NULL);
+		_exit(127);
+	}
+	close(to[0]);
+	close(from[1]);
+	*ret_to = fdopen(to[1], "w");
+	*ret_from = fdopen(from[0], "r");
+	if (!*ret_to || !*ret_from)
+		die("fdopen");
+}
+
 /* Deletes what the consumer's end has put back, so that the next round does not meet it. */
 static void clean_up(int port, int n_jobs)
 {
@@ -157,33 +180,36 @@ static void clean_up(int port, int n_jobs)
 
 int main(int argc, char **argv)
 {
-	bool given = argc == 6 || argc == 7;
-	int port = given ? atoi(argv[2]) : 0, n = given ? atoi(argv[3]) : 0, n_jobs = given ? atoi(argv[4]) : 0;
+	bool given = argc == 7 || argc == 8;
+	int port = given ? atoi(argv[3]) : 0, n = given ? atoi(argv[4]) : 0, n_jobs = given ? atoi(argv[5]) : 0;
+	FILE *to_killer, *from_killer;
 
 	if (port < 1 || n < 1 || n_jobs < 1)
 		return 2;
+	start_killer(argv[2], &to_killer, &from_killer);
 	for (int i = 0; i < n; i++) {
 		int producer = dial(port), consumer;
-		int64_t killed_at, last_at;
+		long long killed_at;
+		int64_t last_at;
 		pid_t victim;
-		char c;
 
 		say(producer, "put 0 0 600 8\r\n" MARK "\r\n", n_jobs);
 		until(producer, "INSERTED", n_jobs);
 		close(producer);
-		victim = start_victim(argv[1], argv[2], argv[4], argv[5], argv[6]);
+		victim = start_victim(argv[1], argv[3], argv[5], argv[6], argv[7]);
 
 		consumer = dial(port);
 		say(consumer, "reserve\r\n", n_jobs);
-		usleep(5000);
-		if (recv(consumer, &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
+		if (fprintf(to_killer, "%d\n", victim) < 0 || fflush(to_killer) == EOF)
+			die("killer");
+		until(consumer, MARK, n_jobs);
+		last_at = now();
+		if (fscanf(from_killer, "%lld", &killed_at) != 1)
+			die("killer");
+		if (first_at < killed_at) {
 			fprintf(stderr, "beanstalk: a job was there before the kill\n");
 			return 1;
 		}
-		killed_at = now();
-		kill(victim, SIGKILL);
-		until(consumer, MARK, n_jobs);
-		last_at = now();
 		printf("%lld %lld\n", (long long)(first_at - killed_at), (long long)(last_at - killed_at));
 		waitpid(victim, NULL, 0);
 		close(consumer);
