@@ -236,15 +236,6 @@ static void stream_send_piece(struct stream *s)
 		(void)stream_send(s, batch.bytes + piece->at, piece->n_bytes);
 }
 
-int stream_write(struct stream *s, const char *p, size_t bytes)
-{
-	int r;
-
-	stream_send_piece(s);
-	r = stream_refusal(s);
-	return r < 0 || bytes == 0 ? r : stream_send(s, p, bytes);
-}
-
 void stream_send_batch(void)
 {
 	for (unsigned i = 0; i < batch.n_pieces; i++)
@@ -254,16 +245,24 @@ void stream_send_batch(void)
 	batch.n_bytes = 0;
 }
 
+int stream_write(struct stream *s, const char *p, size_t bytes)
+{
+	int r;
+
+	if (bytes > STREAM_BATCHED_MAX_BYTES)
+		stream_send_batch(); /* this takes its time */
+	else
+		stream_send_piece(s);
+	r = stream_refusal(s);
+	return r < 0 || bytes == 0 ? r : stream_send(s, p, bytes);
+}
+
 int stream_write_batched(struct stream *s, const char *p, size_t bytes)
 {
 	int r;
 
-	if (!batch.open || s->outbox)
+	if (!batch.open || s->outbox || bytes > STREAM_BATCHED_MAX_BYTES)
 		return stream_write(s, p, bytes);
-	if (bytes > STREAM_BATCHED_MAX_BYTES) {
-		stream_send_batch(); /* this takes its time */
-		return stream_write(s, p, bytes);
-	}
 	if (bytes > STREAM_BATCH_BYTES - batch.n_bytes || batch.n_pieces == STREAM_BATCH_PIECES)
 		stream_send_batch();
 	if (s->piece != batch.n_pieces)
