@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ *
+ * dlopen(3) and dlsym(3): all of a table, or nothing of it.
+ */
 #include "base/library.h"
 #include <dlfcn.h>
 #include <string.h>

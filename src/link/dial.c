@@ -326,9 +326,10 @@ void dialer_leave_turn(struct dialer *d, struct hash_turn *t)
 
 /* ---- the dialer */
 
-/* What is plain is read without the C library: its readers of addresses are apart from all else that is called there,
- * and 64 KB would be resident for one call. The rest is theirs: IPv6 with its scopes, and 127.1. */
-static struct evutil_addrinfo *dialer_parse(const char *host, const char *port)
+/* An address that the URL names by number. What is plain is read without the C library: its readers of addresses are
+ * apart from all else that is called there, and 64 KB would be resident for one call. The rest is theirs: IPv6 with its
+ * scopes, and 127.1. */
+static void dialer_set_numeric(struct dialer *d)
 {
 	const struct evutil_addrinfo hints = {
 		.ai_family = AF_UNSPEC,
@@ -336,31 +337,13 @@ static struct evutil_addrinfo *dialer_parse(const char *host, const char *port)
 		.ai_protocol = IPPROTO_TCP,
 		.ai_flags = EVUTIL_AI_NUMERICHOST | EVUTIL_AI_NUMERICSERV,
 	};
-	struct evutil_addrinfo *found = NULL;
-
-	return evutil_getaddrinfo(host, port, &hints, &found) == 0 ? found : NULL;
-}
-
-static bool dialer_is_numeric(const struct server_url *url)
-{
-	struct evutil_addrinfo *parsed;
 	uint32_t address;
 
-	if (parse_ipv4(url->host, &address) == 0)
-		return true;
-	parsed = dialer_parse(url->host, "0");
-	if (!parsed)
-		return false;
-	evutil_freeaddrinfo(parsed);
-	return true;
-}
-
-static void dialer_set_numeric(struct dialer *d)
-{
-	uint32_t address;
-
+	(void)snprintf(d->port, sizeof(d->port), "%u", (unsigned)d->url->port);
 	if (parse_ipv4(d->url->host, &address) < 0) {
-		d->numeric = d->parsed = dialer_parse(d->url->host, d->port);
+		if (evutil_getaddrinfo(d->url->host, d->port, &hints, &d->parsed) != 0)
+			d->parsed = NULL;
+		d->numeric = d->parsed;
 		return;
 	}
 	d->ipv4_address.sin_family = AF_INET;
@@ -372,12 +355,23 @@ static void dialer_set_numeric(struct dialer *d)
 	d->numeric = &d->ipv4;
 }
 
+static void dialer_drop_numeric(struct dialer *d)
+{
+	if (d->parsed)
+		evutil_freeaddrinfo(d->parsed);
+}
+
 int dialer_prepare(const struct server_url *url, char **ret_message)
 {
+	struct dialer d = {.url = url};
 	_cleanup_free_ char *why = NULL;
+	bool is_numeric;
 	int r;
 
-	if (dialer_is_numeric(url))
+	dialer_set_numeric(&d);
+	is_numeric = d.numeric;
+	dialer_drop_numeric(&d);
+	if (is_numeric)
 		return 0;
 	r = lookup_load(&why);
 	if (r < 0 && asprintf(ret_message,
@@ -396,7 +390,6 @@ int dialer_new(struct event_base *base, const struct server_url *url, struct dia
 		return -ENOMEM;
 	d->base = base;
 	d->url = url;
-	(void)snprintf(d->port, sizeof(d->port), "%u", (unsigned)url->port);
 	dialer_set_numeric(d);
 	d->resolv_conf = LOOKUP_RESOLV_CONF;
 	d->last_turn = &d->first_turn;
@@ -411,8 +404,7 @@ struct dialer *dialer_free(struct dialer *d)
 		return NULL;
 	assert(d->n_dials == 0 && !d->first_turn);
 	(void)event_del(&d->turn_event);
-	if (d->parsed)
-		evutil_freeaddrinfo(d->parsed);
+	dialer_drop_numeric(d);
 	free(d);
 	return NULL;
 }
