@@ -141,19 +141,32 @@ def tool(name):
 
 
 class Server:
-    """The fake server. FAILs are told on its standard output."""
+    """The fake server. Its standard output, with the FAILs, is a file, so that it never waits for its reader."""
 
     def __init__(self, cpus=None):
-        self.process = spawn([tool("fakeserver")], cpus=cpus, stdout=subprocess.PIPE, text=True)
-        self.port = int(self.process.stdout.readline().split()[1])
+        fd, path = tempfile.mkstemp(prefix="server-", dir=scratch)
+        self.output = open(path, encoding="ascii")
+        self.process = spawn([tool("fakeserver")], cpus=cpus, stdout=fd)
+        os.close(fd)
+        self.port = int(self._line().split()[1])
         self.url = f"tcp://127.0.0.1:{self.port}"
+
+    def _line(self):
+        line, end = self.output.readline(), time.monotonic() + 60
+        while not line.endswith("\n"):
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise Failed("the fake server does not say what is waited for")
+            time.sleep(0.001)
+            line += self.output.readline()
+        return line
 
     def fails(self, n):
         """When the next n FAILs came, in nanoseconds."""
-        return [int(self.process.stdout.readline().split()[1]) for _ in range(n)]
+        return [int(self._line().split()[1]) for _ in range(n)]
 
     def stop(self):
         stop(self.process)
+        self.output.close()
 
 
 class Chargehand:

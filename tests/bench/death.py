@@ -24,24 +24,20 @@ class ChargehandRun:
         self.server = Server()
         self.process = chargehand.start(self.server, [tool("hold"), str(n_jobs), str(mb)],
                                         ["--restart", "always", "--healthy", "1ms", "--name", "bench"],
-                                        stdout=subprocess.PIPE, text=True)
-        self.killer = spawn([tool("killer")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE)
 
     def kills(self, n):
+        """Its workers tell the killer who they are: nothing here runs until n of them are dead."""
+        r = subprocess.run([tool("killer"), str(n)], stdin=self.process.stdout, capture_output=True, text=True, timeout=300)
+        if r.returncode:
+            raise Failed("chargehand has ended")
         result = []
-        for _ in range(n):
-            line = self.process.stdout.readline()
-            if not line:
-                raise Failed("chargehand has ended")
-            self.killer.stdin.write(line.split()[0] + "\n")
-            self.killer.stdin.flush()
-            killed_at = int(self.killer.stdout.readline())
+        for killed_at in map(int, r.stdout.split()):
             at = self.server.fails(self.n_jobs)
             result.append(((min(at) - killed_at) / 1e6, (max(at) - killed_at) / 1e6))
         return result
 
     def stop(self):
-        stop(self.killer)
         stop(self.process)
         self.server.stop()
 

@@ -3,8 +3,8 @@
  * beanstalk HOLD KILLER PORT N JOBS MB [PROCS]: beanstalkd puts a job back the moment the connection that reserved it
  * ends. N times the program HOLD (hold.c) holds JOBS jobs on one connection and is killed by KILLER (killer.c), as
  * chargehand's workers are: who kills must be as cold for the one as for the other. A consumer that waits for the jobs
- * measures from just before kill(2) until it has the first and the last. Prints "FIRST LAST" in nanoseconds, one line
- * each time. PROCS: the cgroup.procs of the group that each victim is in.
+ * measures from just before kill(2) until it has the first and the last. At the end it prints "FIRST LAST" in
+ * nanoseconds, a line for each time. PROCS: the cgroup.procs of the group that each victim is in.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -134,8 +134,8 @@ static pid_t start_victim(const char *hold, const char *port, const char *n_jobs
 	return pid;
 }
 
-/* Takes pids from *ret_to, says when it has killed them on *ret_from. */
-static void start_killer(const char *killer, FILE **ret_to, FILE **ret_from)
+/* Takes n pids from *ret_to, and says on *ret_from when it killed them. */
+static void start_killer(const char *killer, const char *n, FILE **ret_to, FILE **ret_from)
 {
 	int to[2], from[2];
 
@@ -145,7 +145,7 @@ static void start_killer(const char *killer, FILE **ret_to, FILE **ret_from)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(to[0], STDIN_FILENO);
 		dup2(from[1], STDOUT_FILENO);
-		execl(killer, killer, (char *)NULL);
+		execl(killer, killer, n, (char *)NULL);
 		_exit(127);
 	}
 	close(to[0]);
@@ -182,15 +182,16 @@ int main(int argc, char **argv)
 {
 	bool given = argc == 7 || argc == 8;
 	int port = given ? atoi(argv[3]) : 0, n = given ? atoi(argv[4]) : 0, n_jobs = given ? atoi(argv[5]) : 0;
+	struct times {
+		int64_t first_at, last_at;
+	} *times = calloc(n > 0 ? (size_t)n : 1, sizeof(*times));
 	FILE *to_killer, *from_killer;
 
-	if (port < 1 || n < 1 || n_jobs < 1)
+	if (port < 1 || n < 1 || n_jobs < 1 || !times)
 		return 2;
-	start_killer(argv[2], &to_killer, &from_killer);
+	start_killer(argv[2], argv[4], &to_killer, &from_killer);
 	for (int i = 0; i < n; i++) {
 		int producer = dial(port), consumer;
-		long long killed_at;
-		int64_t last_at;
 		pid_t victim;
 
 		say(producer, "put 0 0 600 8\r\n" MARK "\r\n", n_jobs);
@@ -203,17 +204,21 @@ int main(int argc, char **argv)
 		if (fprintf(to_killer, "%d\n", victim) < 0 || fflush(to_killer) == EOF)
 			die("killer");
 		until(consumer, MARK, n_jobs);
-		last_at = now();
-		if (fscanf(from_killer, "%lld", &killed_at) != 1)
-			die("killer");
-		if (first_at < killed_at) {
-			fprintf(stderr, "beanstalk: a job was there before the kill\n");
-			return 1;
-		}
-		printf("%lld %lld\n", (long long)(first_at - killed_at), (long long)(last_at - killed_at));
+		times[i] = (struct times){.first_at = first_at, .last_at = now()};
 		waitpid(victim, NULL, 0);
 		close(consumer);
 		clean_up(port, n_jobs);
+	}
+	for (int i = 0; i < n; i++) {
+		long long killed_at;
+
+		if (fscanf(from_killer, "%lld", &killed_at) != 1)
+			die("killer");
+		if (times[i].first_at < killed_at) {
+			fprintf(stderr, "beanstalk: a job was there before the kill\n");
+			return 1;
+		}
+		printf("%lld %lld\n", times[i].first_at - killed_at, times[i].last_at - killed_at);
 	}
 	return 0;
 }
