@@ -19,6 +19,10 @@
 
 #define ELLIPSIS "..."
 
+/* A tail is kept until all of its jobs are answered for, so what it does not need is given back; but no less than this,
+ * for that takes its time before the first FAIL goes out. */
+#define TAIL_SPARE_BYTES 1024
+
 #define FAIL_BEGIN "FAIL {\"jid\":\""
 #define FAIL_MESSAGE "\",\"message\":\""
 #define ACK_BEGIN "ACK {\"jid\":\""
@@ -149,10 +153,11 @@ int fail_write_tail(const struct fail *f, char **ret, size_t *ret_bytes)
 {
 	size_t first = f->n_backtrace > FAIL_BACKTRACE_MAX ? f->n_backtrace - FAIL_BACKTRACE_MAX : 0;
 	size_t lines = f->n_backtrace - first;
+	size_t room = STRLEN(",\"errtype\":\"\",\"backtrace\":[]}\r\n") + WIRE_MAX(FAIL_ERRTYPE_MAX) +
+		      lines * (WIRE_MAX(FAIL_BACKTRACE_LINE_MAX) + STRLEN("\"\",")) + 1;
 	char *tail, *p, *smaller;
 
-	tail = malloc(STRLEN(",\"errtype\":\"\",\"backtrace\":[]}\r\n") + WIRE_MAX(FAIL_ERRTYPE_MAX) +
-		      lines * (WIRE_MAX(FAIL_BACKTRACE_LINE_MAX) + STRLEN("\"\",")) + 1);
+	tail = malloc(room);
 	if (!tail)
 		return -ENOMEM;
 	p = stpcpy(tail, ",\"errtype\":\"");
@@ -167,7 +172,7 @@ int fail_write_tail(const struct fail *f, char **ret, size_t *ret_bytes)
 	}
 	p = stpcpy(p, "]}\r\n");
 	*ret_bytes = (size_t)(p - tail);
-	smaller = realloc(tail, *ret_bytes);
+	smaller = room - *ret_bytes > TAIL_SPARE_BYTES ? realloc(tail, *ret_bytes) : NULL;
 	*ret = smaller ? smaller : tail;
 	return 0;
 }

@@ -82,7 +82,7 @@ struct gateway {
 	struct gateway_settings settings;
 	const struct gateway_ops *ops;
 	TAILQ_HEAD(, session) graveyard;
-	struct event *undertaker;
+	struct event *bury, *bury_soon;
 	STAILQ_HEAD(, link_request) spare_requests;
 	unsigned n_spare_requests;
 	unsigned n_seated; /* long reports in hand; may be more than SEATS_MAX when their worker is dead */

@@ -89,7 +89,7 @@ void retired_release(struct listener *l, struct link *link, struct identity *ide
 		link_free(link);
 		return;
 	}
-	d = calloc(1, sizeof *d);
+	d = malloc(sizeof *d);
 	if (!d) {
 		struct link_request *base;
 
@@ -98,9 +98,7 @@ void retired_release(struct listener *l, struct link *link, struct identity *ide
 		link_free(link);
 		return;
 	}
-	d->listener = l;
-	d->link = link;
-	d->identity = identity_ref(identity);
+	*d = (struct retired){.listener = l, .link = link, .identity = identity_ref(identity)};
 	TAILQ_INSERT_TAIL(&l->retired, d, entry);
 	link_set_owner(link, &retired_ops, d);
 	link_resume(link);

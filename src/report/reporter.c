@@ -268,21 +268,23 @@ static const struct link_ops reporter_link_ops = {
 int reporter_send(struct reporter *r, struct hold *hold, enum report_kind kind, char *line, size_t line_bytes,
 		  size_t ack_bytes)
 {
-	struct report *p = calloc(1, sizeof(*p));
+	struct report *p = malloc(sizeof(*p));
 
 	if (!p) {
 		free(line);
 		return -ENOMEM;
 	}
 	assert(kind != REPORT_RETURN || ack_bytes < line_bytes);
-	p->hold = hold_ref(hold);
-	p->kind = kind;
-	p->line = line;
-	p->line_bytes = line_bytes;
-	p->ack_bytes = ack_bytes;
-	p->ack_answered = kind == REPORT_RETURN && ack_bytes == 0;
-	p->part = (struct part){.kind = PART_REPORT, .report = p};
-	p->pushb = (struct part){.kind = PART_PUSHB, .report = p};
+	*p = (struct report){
+		.hold = hold_ref(hold),
+		.kind = kind,
+		.line = line,
+		.line_bytes = line_bytes,
+		.ack_bytes = ack_bytes,
+		.ack_answered = kind == REPORT_RETURN && ack_bytes == 0,
+		.part = {.kind = PART_REPORT, .report = p},
+		.pushb = {.kind = PART_PUSHB, .report = p},
+	};
 
 	TAILQ_INSERT_TAIL(&r->waiting, p, next);
 	r->n_reports++;

@@ -13,6 +13,7 @@
 
 struct bookkeeper {
 	struct journal *journal;
+	usec_t due_usec; /* as told in this turn; USEC_NEVER: nothing was */
 	struct event timer, written;
 	bool have_written;
 };
@@ -31,14 +32,16 @@ static void bookkeeper_arm(struct bookkeeper *b, usec_t due_usec)
 
 static void bookkeeper_on_due(void *userdata, usec_t due_usec)
 {
-	bookkeeper_arm(userdata, due_usec);
+	struct bookkeeper *b = userdata;
+
+	b->due_usec = due_usec;
 }
 
 static void bookkeeper_work(_unused_ evutil_socket_t fd, _unused_ short events, void *userdata)
 {
 	struct bookkeeper *b = userdata;
 
-	bookkeeper_arm(b, journal_work(b->journal, clock_now_usec()));
+	b->due_usec = journal_work(b->journal, clock_now_usec());
 }
 
 static void bookkeeper_on_state(_unused_ void *userdata, enum journal_state state, int error)
@@ -142,6 +145,7 @@ int bookkeeper_new(struct event_base *base, const struct config *config, int sta
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return log_error_errno(-ENOMEM, "Cannot start: %m");
+	b->due_usec = USEC_NEVER;
 	(void)event_assign(&b->timer, base, -1, 0, bookkeeper_work, b);
 	r = bookkeeper_open(b, config, state_dir_fd, &o);
 	if (r < 0) {
@@ -168,6 +172,14 @@ struct bookkeeper *bookkeeper_free(struct bookkeeper *b)
 	(void)journal_close(b->journal);
 	free(b);
 	return NULL;
+}
+
+void bookkeeper_end_turn(struct bookkeeper *b)
+{
+	if (!b || b->due_usec == USEC_NEVER)
+		return;
+	bookkeeper_arm(b, b->due_usec);
+	b->due_usec = USEC_NEVER;
 }
 
 struct journal *bookkeeper_journal(const struct bookkeeper *b)

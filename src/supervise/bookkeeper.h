@@ -19,6 +19,9 @@ int bookkeeper_new(struct event_base *base, const struct config *config, int sta
 /* What is in the journal is for the next start. Returns NULL; accepts NULL. */
 struct bookkeeper *bookkeeper_free(struct bookkeeper *b);
 
+/* Between two turns of the loop: what the journal asked for in the last one gets its timer. Accepts NULL. */
+void bookkeeper_end_turn(struct bookkeeper *b);
+
 /* NULL when there is none: accepts NULL. */
 struct journal *bookkeeper_journal(const struct bookkeeper *b);
 

@@ -139,7 +139,7 @@ void worker_check_end(struct worker *w)
 	if (!was_known)
 		worker_gather_evidence(w, &exit);
 	worker_handle(w, !was_known && worker_may_linger(w) ? WORKER_EVENT_ENDED_HOLDING : WORKER_EVENT_ENDED);
-	memory_catch_up(w->shop->memory);
+	memory_catch_up(w->shop->memory, &w->tally);
 
 	/* Not before the family was looked at and killed: until now its pid was its own. */
 	tree_withdraw(&w->family.tree);

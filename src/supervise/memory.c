@@ -77,7 +77,6 @@ void memory_gather(struct memory *m, const struct cgroup_leaf *leaf, struct tall
 	if (tally_is_open(t)) {
 		tally_read(t, &e->oom_kill_rise, &e->oom_rise);
 		e->have_memory_events = true;
-		tally_look(t);
 	}
 	/* A SIGKILL of chargehand's own needs no cause. */
 	if (e->exit.code == CLD_EXITED || e->exit.status != SIGKILL || e->stop == DEATH_STOP_GRACE || e->hung)
@@ -93,10 +92,11 @@ void memory_gather(struct memory *m, const struct cgroup_leaf *leaf, struct tall
 		  surroundings_find_oomd(s, &m->past, e->ended_usec) >= 0;
 }
 
-void memory_catch_up(struct memory *m)
+void memory_catch_up(struct memory *m, struct tally *leaf_tally)
 {
 	struct surroundings_counts now;
 
+	tally_look(tally_is_open(leaf_tally) ? leaf_tally : &m->shared);
 	if (m->unread_usec > 0)
 		surroundings_compare(&m->subtree->around, &m->past, m->unread_usec, &now);
 	m->unread_usec = 0;

@@ -29,6 +29,6 @@ void memory_gather(struct memory *m, const struct cgroup_leaf *leaf, struct tall
 		   struct death_evidence *e);
 
 /* Takes note, for later deaths, of what did not matter to the one just looked at: when its reports are on their way. */
-void memory_catch_up(struct memory *m);
+void memory_catch_up(struct memory *m, struct tally *leaf_tally);
 
 #endif

@@ -366,6 +366,7 @@ static void supervisor_tell(struct supervisor *s)
 static bool supervisor_end_turn(struct supervisor *s)
 {
 	program_bury(s->program);
+	bookkeeper_end_turn(s->bookkeeper);
 	supervisor_tell(s);
 	if (s->gave_up || (program_is_finished(s->program) && estate_is_settled(s->estate)))
 		return false;

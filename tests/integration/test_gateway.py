@@ -130,6 +130,17 @@ class Bytes(Case):
         self.assertTrue(s.eof())
         self.assertEqual(server.find(jid)[0], "queued")
 
+    def test_half_closed_with_a_job_in_hand_is_closed(self):
+        """Not at once: it may be the first sign of a death, which goes first."""
+        server = self.server()
+        c = self.chargehand(server)
+        jid = self.push(server)
+        s = c.session(wid=new_jid())
+        s.fetch(self.queue)
+        s.sock.shutdown(socket.SHUT_WR)
+        self.assertTrue(s.eof())
+        self.assertEqual(c.session(wid=new_jid()).ack(jid), "OK")
+
     def test_what_has_ended_is_not_looked_at_again_and_again(self):
         """An end of file stays readable: of a session whose answer is still to come, and of a standard error."""
         server = self.own_server()

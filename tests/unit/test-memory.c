@@ -6,6 +6,7 @@
 #include "supervise/memory.h"
 
 #include "groups.h"
+#include "loop.h"
 #include <signal.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -15,14 +16,16 @@ static struct event_base *base;
 static struct subtree subtree;
 static struct memory *memory;
 static struct tally no_leaf;
+static uint64_t n_outlived;
 
 static bool nobody_is_ending(_unused_ void *userdata)
 {
 	return false;
 }
 
-static void on_outlived(_unused_ void *userdata, _unused_ uint64_t n)
+static void on_outlived(_unused_ void *userdata, uint64_t n)
 {
+	n_outlived += n;
 }
 
 static const struct tally_ops ops = {.may_be_first = nobody_is_ending, .on_outlived = on_outlived};
@@ -58,7 +61,7 @@ static struct death_evidence die(unsigned at_sec)
 	};
 
 	memory_gather(memory, NULL, &no_leaf, &e);
-	memory_catch_up(memory);
+	memory_catch_up(memory, &no_leaf);
 	return e;
 }
 
@@ -77,6 +80,21 @@ Test(memory, the_group_that_it_shares_tells)
 	cr_expect(eq(str, (char *)e.limit_group, "/system.slice/mail.service"));
 	e = die(30);
 	cr_expect(eq(u64, e.oom_kill_rise, 0), "it is accounted for");
+}
+
+/* cgroup v1 has no news of it, so that each death is the occasion to look. */
+Test(memory, a_kill_that_was_outlived_is_told_after_a_death)
+{
+	struct death_evidence e = {
+		.exit = {.pid = 4711, .code = CLD_EXITED, .status = 1},
+		.ended_usec = 10 * USEC_PER_SEC,
+	};
+
+	put(unit, "memory.events.local", "max 3\noom 2\noom_kill 5\n");
+	memory_gather(memory, NULL, &no_leaf, &e);
+	cr_expect(eq(u64, n_outlived, 0));
+	memory_catch_up(memory, &no_leaf);
+	LOOP_UNTIL(base, n_outlived == 1);
 }
 
 Test(memory, a_limit_that_somebody_else_has_died_of_is_no_cause_later)
