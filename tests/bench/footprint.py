@@ -125,17 +125,17 @@ def measure(chargehand, quick, note):
     return result
 
 
-def report(data, table, check):
+def report(data, out):
     idle, memory = data["idle"], data["memory"]
     rows = [[name, v["rss"], v["pss"], v["private"], f"{v['wakeups']:.1f}"] for name, v in idle.items()]
-    table("(c) one idle child", ["", "RSS KB", "PSS KB", "private KB", "wake-ups in 10 s"], rows)
+    out.table("(c) one idle child", ["", "RSS KB", "PSS KB", "private KB", "wake-ups in 10 s"], rows)
     # A session costs heap alone. How much of the libraries is mapped differs by 100 KB from one start to the next, for
     # the kernel maps what is around a page as well, and addresses are random.
     per_session = (memory[f"{N_IDLE} sessions"]["anonymous"] - memory["one session"]["anonymous"]) / (N_IDLE - 1)
     rows = [[name, v["rss"], v["anonymous"]] for name, v in memory.items()] + [["each idle session", "", f"{per_session:.2f}"]]
-    table("chargehand's resident memory", ["", "RSS KB", "of it its own KB"], rows)
+    out.table("chargehand's resident memory", ["", "RSS KB", "of it its own KB"], rows)
     rows = [[name, len(v), f"{min(v):.2f}", f"{median(v):.2f}", f"{max(v):.2f}"] for name, v in data["restart"].items()]
-    table("child killed to the next child's first instruction, ms", ["", "kills", "min", "p50", "max"], rows)
+    out.table("child killed to the next child's first instruction, ms", ["", "kills", "min", "p50", "max"], rows)
 
     # Of what is linked dynamically glibc and its loader are 1.8 MB, and shared with everybody: without libsystemd it is within
     # 2.5 MB while idle. With 1000 holds that is for the static one of contrib/container.
@@ -143,8 +143,8 @@ def report(data, table, check):
     kind = "with libsystemd" if data["systemd"] else "without libsystemd"
     for what, kb in (("idle", idle["chargehand"]["rss"]), ("with 50 sessions", idle["chargehand, 50 sessions"]["rss"]),
                      ("with 1000 holds", memory["1000 holds"]["rss"])):
-        check(f"resident KB {what}, {kind}", kb, limit, slack=1)
-    check("KB for an idle session", per_session, 1.0, slack=1)
-    check("wake-ups in 10 s, idle", idle["chargehand"]["wakeups"], 0, slack=1)
-    check("wake-ups in 10 s, 50 idle sessions", idle["chargehand, 50 sessions"]["wakeups"], 0, slack=1)
-    check("restart after a healthy life, ms", median(data["restart"]["chargehand"]), 10.0)
+        out.check(f"resident KB {what}, {kind}", kb, limit, slack=1)
+    out.check("KB for an idle session", per_session, 1.0, slack=1)
+    out.check("wake-ups in 10 s, idle", idle["chargehand"]["wakeups"], 0, slack=1)
+    out.check("wake-ups in 10 s, 50 idle sessions", idle["chargehand, 50 sessions"]["wakeups"], 0, slack=1)
+    out.check("restart after a healthy life, ms", median(data["restart"]["chargehand"]), 10.0)

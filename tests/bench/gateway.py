@@ -10,6 +10,7 @@ from common import NGINX_STREAM, Failed, Server, find, free_port, median, scratc
 
 ALL_CPUS = os.sched_getaffinity(0)
 ONE_CPU = {min(ALL_CPUS)}
+WARM_UP = 0.2
 
 
 class Direct:
@@ -118,7 +119,7 @@ class Wrapped:
 def one_round(target, server, d):
     def load(*args, cpus=ALL_CPUS, beside=None):
         os.sched_setaffinity(server.process.pid, cpus)
-        return target.load([str(a) for a in args], cpus, beside and [str(a) for a in beside])
+        return target.load([str(a) for a in ("-w", WARM_UP, *args)], cpus, beside and [str(a) for a in beside])
 
     return {
         "beat, one core": load("-m", "beat", "-d", d, cpus=ONE_CPU),
@@ -126,7 +127,7 @@ def one_round(target, server, d):
         "50 sessions": load("-m", "job", "-c", 50, "-d", 2 * d),
         "1 MB jobs": load("-m", "job", "-q", "s1000000", "-d", d),
         "10 MB jobs": load("-m", "job", "-q", "s10000000", "-d", d),
-        "beat beside": load("-m", "beat", "-g", 1000, "-d", 2 * d, beside=["-m", "job", "-q", "s10000000", "-d", 2 * d + 0.2]),
+        "beat beside": load("-m", "beat", "-g", 1000, "-d", 2 * d, beside=["-m", "job", "-q", "s10000000", "-d", 2 * d + WARM_UP]),
     }
 
 
@@ -136,9 +137,8 @@ def measure(chargehand, quick, note):
     targets = [Direct(server), Wrapped(chargehand, server)]
     targets += [c(server) for c in (Nginx, HAProxy) if find(c.name)]
     result = {t.name: [] for t in targets}
-    # Many short ones: a machine that others use has quiet moments rather than quiet seconds, and the best round is to
-    # fall into one of them for each target.
-    rounds, d = (5, 0.25) if quick else (12, 0.3)
+    # Many short ones: a machine that others use has quiet moments rather than quiet seconds.
+    rounds, d = (6, 0.2) if quick else (20, 0.2)
     for r in range(rounds):
         for i in range(len(targets)):
             t = targets[(i + r) % len(targets)]
@@ -176,21 +176,19 @@ def figure(rounds, test, path):
     return values
 
 
-def report(data, table, check):
-    best = {}
+def report(data, out):
     rows = []
     for label, test, path, more in FIGURES:
         row = [label]
         for name in data:
             values = figure(data[name], test, path)
-            best[name, label] = (max if more else min)(values) if values else None
-            row.append(f"{best[name, label]:.6g} / {median(values):.6g}" if values else "-")
+            row.append(f"{(max if more else min)(values):.6g} / {median(values):.6g}" if values else "-")
         rows.append(row)
-    table("(b) gateway: best round / median of rounds", ["", *data], rows)
+    out.table("(b) gateway: best round / median of rounds", ["", *data], rows)
 
-    for label, _, _, more in FIGURES:
+    for label, test, path, more in FIGURES:
         if label in ("p99", "p99 beside") or "1 MB" in label or "10 MB jobs: MB" in label:
             continue
-        beside = "haproxy" if "beside" in label else "nginx"
-        factor = 1 / 3 if beside == "haproxy" else 1.0
-        check(f"{label}, beside {beside}", best["chargehand", label], best.get((beside, label)), factor, beside, more)
+        peer, limit = ("haproxy", 1 / 3) if "beside" in label else ("nginx", 1.0)
+        others = figure(data[peer], test, path) if peer in data else None
+        out.compare(label, figure(data["chargehand"], test, path), others, peer, limit, more)
