@@ -74,8 +74,9 @@ void stream_init(struct stream *s);
 /* Bytes read, fewer perhaps than there are, 0 at the end, -EAGAIN, or -errno. */
 ssize_t stream_read(struct stream *s, char *buffer, size_t bytes) _must_check_;
 
-/* At once, and what is long goes out behind all that is batched. Takes all bytes or fails: 0, or -errno of the socket (EPIPE, ECONNRESET, …), or -ENOMEM. After a failure the stream
- * can be read to what had come by then, and to an end: on_readable will tell. */
+/* At once, and what is long goes out behind all that is batched. Takes all bytes or fails: 0, or -errno of the socket
+ * (EPIPE, ECONNRESET, …), or -ENOMEM. After a failure the stream can be read to what had come by then, and to an end:
+ * on_readable will tell. */
 int stream_write(struct stream *s, const char *p, size_t bytes) _must_check_;
 
 /* The same for what may wait until the end of the turn, if it is short and a turn was begun. A failure then is seen in

@@ -18,18 +18,6 @@ struct bookkeeper {
 	bool have_written;
 };
 
-static void bookkeeper_arm(struct bookkeeper *b, usec_t due_usec)
-{
-	struct timeval tv = usec_to_timeval(usec_sub(due_usec, clock_now_usec()));
-
-	if (due_usec == USEC_NEVER)
-		return;
-	if (due_usec == 0)
-		event_active(&b->timer, EV_TIMEOUT, 0);
-	else if (event_add(&b->timer, &tv) < 0)
-		log_error("Out of memory: the journal has no timer");
-}
-
 static void bookkeeper_on_due(void *userdata, usec_t due_usec)
 {
 	struct bookkeeper *b = userdata;
@@ -176,9 +164,15 @@ struct bookkeeper *bookkeeper_free(struct bookkeeper *b)
 
 void bookkeeper_end_turn(struct bookkeeper *b)
 {
+	struct timeval tv;
+
 	if (!b || b->due_usec == USEC_NEVER)
 		return;
-	bookkeeper_arm(b, b->due_usec);
+	tv = usec_to_timeval(usec_sub(b->due_usec, clock_now_usec()));
+	if (b->due_usec == 0)
+		event_active(&b->timer, EV_TIMEOUT, 0);
+	else if (event_add(&b->timer, &tv) < 0)
+		log_error("Out of memory: the journal has no timer");
 	b->due_usec = USEC_NEVER;
 }
 

@@ -42,6 +42,12 @@ struct memory *memory_free(struct memory *m)
 	return NULL;
 }
 
+/* What counts the kills of a worker: its leaf, or all workers' group where leaves count nothing. */
+static struct tally *memory_tally(struct memory *m, struct tally *leaf_tally)
+{
+	return tally_is_open(leaf_tally) ? leaf_tally : &m->shared;
+}
+
 /* Whose limit was it, that was not the leaf's own? */
 static void memory_find_limit(const struct memory *m, const struct surroundings_counts *now, struct death_evidence *e)
 {
@@ -64,7 +70,7 @@ static void memory_find_limit(const struct memory *m, const struct surroundings_
 
 void memory_gather(struct memory *m, const struct cgroup_leaf *leaf, struct tally *leaf_tally, struct death_evidence *e)
 {
-	struct tally *t = tally_is_open(leaf_tally) ? leaf_tally : &m->shared;
+	struct tally *t = memory_tally(m, leaf_tally);
 	const struct surroundings *s = &m->subtree->around;
 	struct surroundings_counts now;
 
@@ -96,7 +102,7 @@ void memory_catch_up(struct memory *m, struct tally *leaf_tally)
 {
 	struct surroundings_counts now;
 
-	tally_look(tally_is_open(leaf_tally) ? leaf_tally : &m->shared);
+	tally_look(memory_tally(m, leaf_tally));
 	if (m->unread_usec > 0)
 		surroundings_compare(&m->subtree->around, &m->past, m->unread_usec, &now);
 	m->unread_usec = 0;

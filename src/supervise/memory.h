@@ -28,7 +28,8 @@ struct memory *memory_free(struct memory *m); /* accepts NULL */
 void memory_gather(struct memory *m, const struct cgroup_leaf *leaf, struct tally *leaf_tally,
 		   struct death_evidence *e);
 
-/* Takes note, for later deaths, of what did not matter to the one just looked at: when its reports are on their way. */
+/* Takes note, for later deaths, of what did not matter to the one just looked at: when its reports are on their way.
+ * leaf_tally as above. */
 void memory_catch_up(struct memory *m, struct tally *leaf_tally);
 
 #endif

@@ -24,8 +24,10 @@ why not, need_real() skips a test there; wait_until() waits for any condition.
 What is left when the caller dies: nothing, both servers notice.
 """
 import ctypes
+import errno
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -70,9 +72,23 @@ def wait_until(condition, timeout=30, what=None, every=0.005):
         time.sleep(every)
 
 
+def is_zombie(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        return f.read().rpartition(")")[2].split()[0] == "Z"
+
+
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return s.getsockname()[1]
+    """Not one of those that the kernel gives to whoever asks for any: another server would have it by the time that it is
+    used, and answer in its stead."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        first = int(f.read().split()[0])
+    while True:
+        try:
+            with socket.create_server(("127.0.0.1", random.randrange(10000, first) if first > 12000 else 0)) as s:
+                return s.getsockname()[1]
+        except OSError as e:
+            if e.errno != errno.EADDRINUSE:
+                raise
 
 
 def real_binary():

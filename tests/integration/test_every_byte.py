@@ -26,7 +26,7 @@ import tap
 from every_byte_cases import (CRLF, GONE, LF, NIL, QUEUED, Answer, Behind, Cut, Fetch, Hello, InOneWrite, LateAnswer, LostReply,
                               NewSession, Reply, Report, Stray)
 from puppets import OK, Puppets
-from servers import wait_until
+from servers import is_zombie, wait_until
 
 SOME_BYTES = 7  # on the real server: each so many
 FEW = 12  # workers at a time where a FETCH is to be under way when they end: the server answers it after two seconds
@@ -68,11 +68,6 @@ def problem(case, found):
 def between(number, wanted):
     low, high = wanted if isinstance(wanted, tuple) else (wanted, wanted)
     return low <= number <= high
-
-
-def is_zombie(pid):
-    with open(f"/proc/{pid}/stat") as f:
-        return f.read().rpartition(")")[2].split()[0] == "Z"
 
 
 class Play(unittest.TestCase):

@@ -26,7 +26,7 @@ import servers
 import tap
 from chargehand import Chargehand
 from faktory_client import make_job, new_jid
-from servers import wait_until
+from servers import is_zombie, wait_until
 
 
 class Case(servers.Case):
@@ -335,18 +335,13 @@ os.kill(os.getpid(), signal.SIGKILL)
         self.c.signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.c.pid, os.WSTOPPED)
         open(go, "w").close()
-        wait_until(lambda: self.is_zombie(pid), what="the worker is dead")
+        wait_until(lambda: is_zombie(pid), what="the worker is dead")
         self.c.signal(signal.SIGCONT)
         self.assertEqual(self.c.wait(), 137)
         self.assertEqual((self.s.find(held)[0], self.s.find(pushed)[0]), (None, "queued"))
         if self.kind == "dev":
             verbs = [e["verb"] for e in self.s.log(what="command") if pushed in e["line"] or e["wid"] == wid]
             self.assertEqual(verbs, ["HELLO", "FETCH", "PUSH", "ACK", "NONSENSE"])
-
-    @staticmethod
-    def is_zombie(pid):
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rpartition(")")[2].split()[0] == "Z"
 
 
 class Pids(Case):
