@@ -10,8 +10,12 @@ from common import NGINX_STREAM, Failed, Server, find, free_port, median, scratc
 
 ALL_CPUS = os.sched_getaffinity(0)
 ONE_CPU = {min(ALL_CPUS)}
+# Seconds. Many short rounds: a machine that others use has quiet moments rather than quiet seconds.
 WARM_UP = 0.2
-SPREAD_OUT = 1.0  # chargehand has just been started then, and its peers have not: so long three take to share two processors
+MEASURED = 0.2
+# With 50 sessions: chargehand has just been started, its peers stand from the first round on, and it takes the scheduler a
+# while to find out where to put the three of them.
+SPREAD_OUT = 1.0
 
 
 class Direct:
@@ -117,11 +121,12 @@ class Wrapped:
         pass
 
 
-def one_round(target, server, d):
+def one_round(target, server):
     def load(*args, cpus=ALL_CPUS, beside=None):
         os.sched_setaffinity(server.process.pid, cpus)
         return target.load([str(a) for a in ("-w", WARM_UP, *args)], cpus, beside and [str(a) for a in beside])
 
+    d = MEASURED
     return {
         "beat, one core": load("-m", "beat", "-d", d, cpus=ONE_CPU),
         "job, one core": load("-m", "job", "-d", d, cpus=ONE_CPU),
@@ -138,13 +143,12 @@ def measure(chargehand, quick, note):
     targets = [Direct(server), Wrapped(chargehand, server)]
     targets += [c(server) for c in (Nginx, HAProxy) if find(c.name)]
     result = {t.name: [] for t in targets}
-    # Many short ones: a machine that others use has quiet moments rather than quiet seconds.
-    rounds, d = (6, 0.2) if quick else (20, 0.2)
+    rounds = 6 if quick else 20
     for r in range(rounds):
         for i in range(len(targets)):
             t = targets[(i + r) % len(targets)]
             note(f"gateway, round {r + 1} of {rounds}: {t.name}")
-            result[t.name].append(one_round(t, server, d))
+            result[t.name].append(one_round(t, server))
     for t in targets:
         t.stop()
     server.stop()
