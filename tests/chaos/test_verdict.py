@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What the verdict of a storm excuses, and what not: records made up for it. And that the proxy writes down when it was in
 the way."""
+import collections
 import math
 import os
 import socket
@@ -18,12 +19,33 @@ import tap
 from hindrance import AWAY, DOWN, PAUSED, REFUSED, SILENT, Hindrance, gaps, redial_seconds, union, windows
 from proxy import Gift, Link, Proxy, Word
 from record import Record
-from servers import wait_until
+from servers import Server, wait_until
 from storm import Job
 from verdict import Verdict
 
 SAID_AT = 100.0  # the FAIL
 LATE = "chargehand: k.1: job {} (chaos): too late for its FAIL; the server takes it back at the end of its lease\n"
+
+
+class Moving(Server):
+    """Its retries come due while it is read, one at each reading of the retries."""
+
+    def __init__(self, *jids):
+        self.due, self.queued = list(jids), []
+
+    def _set(self, name):
+        jobs = [{"jid": jid} for jid in self.due] if name == "retries" else []
+        if jobs:
+            self.queued.append({"jid": self.due.pop(0)})
+        return jobs
+
+    def queues(self):
+        return {"q": list(self.queued)}
+
+
+class Places(unittest.TestCase):
+    def test_what_moves_while_it_is_looked_for_is_in_one(self):
+        self.assertEqual(Moving("a", "b", "c").where(), {jid: [("queued", {"jid": jid})] for jid in "abc"})
 
 
 class Intervals(unittest.TestCase):
@@ -79,7 +101,8 @@ class Told:
             jobs={self.job.jid: self.job}, keepers={"k": self.keeper}, proxy=self.proxy, absences=[], server_ends={},
             begun=0, begun_wall=0, record=Record(os.path.join(directory, "record")), directory=directory, at_rest={},
             signals={}, deaths={}, ended=SAID_AT + 60,
-            server=types.SimpleNamespace(working=lambda: working, _set=lambda name: [], queues=dict))
+            server=types.SimpleNamespace(where=lambda: collections.defaultdict(
+                list, {self.job.jid: [("working", job) for job in working]})))
         self.swallow(SAID_AT, self.link)
 
     def swallow(self, when, link=None, why="swallowed", verb="FAIL"):

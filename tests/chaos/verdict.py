@@ -50,7 +50,7 @@ class Verdict:
         self.words = collections.defaultdict(list)
         self.lost = collections.defaultdict(list)
         self.gifts = collections.defaultdict(list)
-        self.where = collections.defaultdict(list)  # jid: [(place, job)]
+        self.where = None  # jid: [(place, job)]
         self.ends = collections.defaultdict(set)  # pid: what it did to itself
         self.late = set()  # jids that a chargehand has left to their leases, by its own words
         self.lives = collections.defaultdict(list)  # pid: [(keeper, generation)] of workers that had it
@@ -89,14 +89,7 @@ class Verdict:
             self.lost[word.jid].append(word)
         for gift in s.proxy.gifts:
             self.gifts[gift.jid].append(gift)
-        for job in s.server.working():
-            self.where[job["jid"]].append(("working", job))
-        for name in ("retries", "dead", "scheduled"):
-            for job in s.server._set(name):
-                self.where[job["jid"]].append((name, job))
-        for jobs in s.server.queues().values():
-            for job in jobs:
-                self.where[job["jid"]].append(("queued", job))
+        self.where = s.server.where()
 
     def _server_tokens(self):
         """FETCHes that a killed server has not answered: {(end, queue): how many}"""

@@ -6,6 +6,7 @@
   s.client(wid=...)             a Client of its own, closed with the server
   s.push(...) s.pushb([...])    as in Client; on a connection that dials again after a restart
   s.find(jid)                   (set, job): "queued", "working", "retries", "dead", "scheduled" or None
+  s.where()                     {jid: [(set, job)]} of all jobs, of one moment
   s.working() s.retries() s.dead() s.scheduled()   lists of jobs; those of working have wid, reserved_at, expires_at
   s.queues()                    {name: [jobs, the next one first]}
   s.counts()                    queued, working, retries, dead, scheduled, processed, failures, connections
@@ -23,6 +24,7 @@ shared(kind, ...) is one server for all tests of a process. available() says whi
 why not, need_real() skips a test there; wait_until() waits for any condition.
 What is left when the caller dies: nothing, both servers notice.
 """
+import collections
 import ctypes
 import errno
 import json
@@ -258,6 +260,24 @@ class Server:
                 if job["jid"] == jid:
                     return "queued", job
         return None, None
+
+    def _where(self):
+        found = collections.defaultdict(list)
+        for name in SETS:
+            for job in getattr(self, name)():
+                found[job["jid"]].append((name, job))
+        for jobs in self.queues().values():
+            for job in jobs:
+                found[job["jid"]].append(("queued", job))
+        return found
+
+    def where(self):
+        """One is read after the other, and what moves meanwhile, as a retry that comes due, would be in two of them or in
+        none: so until two readings are alike."""
+        before, now = None, self._where()
+        while now != before:
+            before, now = now, self._where()
+        return now
 
     # --- its life
 

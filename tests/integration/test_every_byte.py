@@ -32,18 +32,6 @@ SOME_BYTES = 7  # on the real server: each so many
 FEW = 12  # workers at a time where a FETCH is to be under way when they end: the server answers it after two seconds
 
 
-def in_places(server):
-    """{jid: [(place, job)]}"""
-    found = defaultdict(list)
-    for name in servers.SETS:
-        for job in getattr(server, name)():
-            found[job["jid"]].append((name, job))
-    for jobs in server.queues().values():
-        for job in jobs:
-            found[job["jid"]].append(("queued", job))
-    return found
-
-
 def problem(case, found):
     """What is wrong with where a case's job is, or None."""
     places = found.get(case.jid, [])
@@ -188,7 +176,7 @@ class Play(unittest.TestCase):
         wrong = []
 
         def right():
-            found = in_places(self.server)
+            found = self.server.where()
             wrong[:] = [text for case in cases if (text := problem(case, found))]
             return not wrong
 
