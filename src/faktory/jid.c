@@ -5,6 +5,7 @@
  * refuses (a raw control character, an unknown escape) is -EINVAL.
  */
 #include "faktory/jid.h"
+#include "faktory/eight.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -135,21 +136,14 @@ static size_t escape_decode(const char *p, const char *end, uint32_t *ret_rune)
 	return 5;
 }
 
-#define EACH_BYTE UINT64_C(0x0101010101010101)
-
-/* Not zero when one of eight bytes is equal to c. */
-static uint64_t any_equal(uint64_t bytes, unsigned char c)
+/* Has its highest bit set in some byte when, and only when, one of eight bytes is no plain one: a byte that borrows
+ * from the next, or carries into it, is none itself. */
+static uint64_t odd_bits(uint64_t bytes)
 {
-	uint64_t x = bytes ^ (EACH_BYTE * c);
+	uint64_t past_tilde = bytes | (bytes + EACH_BYTE), below_space = bytes - EACH_BYTE * ' ';
+	uint64_t quote = (bytes ^ EACH_BYTE * '"') - EACH_BYTE, backslash = (bytes ^ EACH_BYTE * '\\') - EACH_BYTE;
 
-	return (x - EACH_BYTE) & ~x & (EACH_BYTE * 0x80);
-}
-
-/* Not zero when one of eight bytes is no plain one. */
-static uint64_t any_odd(uint64_t bytes)
-{
-	return (bytes & (EACH_BYTE * 0x80)) | ((bytes - EACH_BYTE * ' ') & ~bytes & (EACH_BYTE * 0x80)) |
-	       any_equal(bytes, '\\') | any_equal(bytes, '"') | any_equal(bytes, 0x7f);
+	return past_tilde | below_space | quote | backslash;
 }
 
 /* Eight at a time: every report and every job passes here. */
@@ -157,16 +151,14 @@ bool jid_is_plain(const char *raw, size_t bytes)
 {
 	uint64_t odd = 0, eight;
 
-	for (; bytes >= 8; raw += 8, bytes -= 8) {
-		memcpy(&eight, raw, 8);
-		odd |= any_odd(eight);
-	}
+	for (; bytes >= 8; raw += 8, bytes -= 8)
+		odd |= odd_bits(eight_load(raw));
 	if (bytes > 0) {
 		eight = EACH_BYTE * 'x';
 		memcpy(&eight, raw, bytes);
-		odd |= any_odd(eight);
+		odd |= odd_bits(eight);
 	}
-	return !odd;
+	return (odd & EACH_BYTE * 0x80) == 0;
 }
 
 ssize_t jid_decode(const char *raw, size_t raw_bytes, char *out, size_t out_bytes)

@@ -150,3 +150,26 @@ Test(jid, show_is_printable_and_cut)
 	cr_assert_eq(strlen(jid_show(buffer, jid, sizeof(jid))), JID_SHOW_MAX - 1);
 	cr_assert_eq(jid_show(buffer, jid, sizeof(jid)), buffer);
 }
+
+static bool is_plain_byte(unsigned char c)
+{
+	return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* Each byte beside each other, at each place among eight, and in what is left behind eight. */
+Test(jid, plain_is_what_stands_for_itself)
+{
+	for (unsigned a = 0; a < 256; a++)
+		for (unsigned b = 0; b < 256; b++)
+			for (size_t at = 0; at < 11; at++) {
+				char jid[13];
+
+				memset(jid, 'm', sizeof(jid));
+				jid[at] = (char)a;
+				jid[at + 1] = (char)b;
+				cr_assert_eq(jid_is_plain(jid, 12),
+					     is_plain_byte((unsigned char)a) && is_plain_byte((unsigned char)b),
+					     "%u %u at %zu", a, b, at);
+			}
+	cr_assert(jid_is_plain("", 0));
+}
