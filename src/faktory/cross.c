@@ -23,7 +23,7 @@ const char *cross_string(const char *p, const char *end, struct cross *c)
 		while (p < stop) {
 			if (end - p >= 8) {
 				uint64_t bytes = eight_load(p);
-				uint64_t hits = eight_equal(bytes, '"') | eight_equal(bytes, '\\');
+				uint64_t hits = eight_first(bytes, '"') | eight_first(bytes, '\\');
 
 				if (!hits) {
 					p += 8;

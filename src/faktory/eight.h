@@ -30,4 +30,13 @@ static inline uint64_t eight_equal(uint64_t bytes, unsigned char c)
 	return ~(((x & (EACH_BYTE * 0x7f)) + EACH_BYTE * 0x7f) | x) >> 7 & EACH_BYTE;
 }
 
+/* Like eight_equal() as far as the first byte that is equal, for half the steps: behind it others may be flagged as
+ * well. Flags are 0x80. */
+static inline uint64_t eight_first(uint64_t bytes, unsigned char c)
+{
+	uint64_t x = bytes ^ (EACH_BYTE * c);
+
+	return (x - EACH_BYTE) & ~x & EACH_BYTE * 0x80;
+}
+
 #endif

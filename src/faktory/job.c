@@ -5,6 +5,7 @@
  * of its value, so that the last of several equal keys wins, as it does on the server.
  */
 #include "faktory/job.h"
+#include "faktory/eight.h"
 
 #include <assert.h>
 #include <string.h>
@@ -500,21 +501,54 @@ static bool scan_expected(struct job_scan *s, char c)
 	return true;
 }
 
-/* A short key without an escape, that lies here whole with its colon, as nearly all do. NULL, and nothing has happened,
- * when it is any other. */
-static const char *scan_usual_key(struct job_scan *s, const char *p, const char *end)
-{
-	size_t n = 0;
+/* Of what is usual: longer strings are for cross_string(). */
+#define USUAL_BYTES_MAX 64
 
-	if (end - p < KEY_BYTES_MAX + 4 || *p++ != '"')
-		return NULL;
-	while (n <= KEY_BYTES_MAX && p[n] != '"' && p[n] != '\\')
-		n++;
-	if (p[n] != '"' || p[n + 1] != ':')
-		return NULL;
-	key_find(s, p, n);
-	s->state = STATE_VALUE;
-	return p + n + 2;
+/* The closing quote of a short string without an escape that lies here whole, or NULL. */
+static const char *usual_string_end(const char *p, const char *end)
+{
+	const char *stop = end - p > USUAL_BYTES_MAX ? p + USUAL_BYTES_MAX : end;
+
+	for (; stop - p >= 8; p += 8) {
+		uint64_t bytes = eight_load(p), hits = eight_first(bytes, '"') | eight_first(bytes, '\\');
+
+		if (hits) {
+			p += __builtin_ctzll(hits) / 8;
+			return *p == '"' ? p : NULL;
+		}
+	}
+	return NULL;
+}
+
+/* Members as the server writes nearly all of them, without blanks, in one straight way: with a turn of the loop for
+ * each part of each, a job of 270 bytes takes half as long again. Goes on to the first value that is no string as
+ * above; NULL, and nothing has happened, when not even the first key is one. */
+static const char *scan_usual_members(struct job_scan *s, const char *p, const char *end)
+{
+	const char *begin = p, *key_close, *value_close;
+
+	while (p < end && *p == '"') {
+		key_close = usual_string_end(p + 1, end);
+		if (!key_close || end - key_close < 3 || key_close[1] != ':')
+			break;
+		key_find(s, p + 1, (size_t)(key_close - p - 1));
+		p = key_close + 2;
+		value_close = *p == '"' ? usual_string_end(p + 1, end) : NULL;
+		if (!value_close || value_close + 1 == end || value_close[1] != ',') {
+			s->state = STATE_VALUE;
+			return p;
+		}
+		if (s->key != KEY_NONE) {
+			string_begin(s);
+			string_add(s, p + 1, (size_t)(value_close - p - 1));
+			string_end(s);
+		}
+		p = value_close + 2;
+		s->state = STATE_KEY;
+		if (s->broken)
+			break;
+	}
+	return p == begin ? NULL : p;
 }
 
 void job_scan_feed(struct job_scan *s, const char *p, size_t bytes)
@@ -530,7 +564,7 @@ void job_scan_feed(struct job_scan *s, const char *p, size_t bytes)
 			p = scan_string(s, p, end);
 		else if (s->state == STATE_IN_SCALAR)
 			p = scan_scalar(s, p, end);
-		else if (s->state == STATE_KEY && (q = scan_usual_key(s, p, end)))
+		else if ((s->state == STATE_KEY || s->state == STATE_KEY_OR_END) && (q = scan_usual_members(s, p, end)))
 			p = q;
 		else if (!scan_expected(s, *p++))
 			scan_byte(s, p[-1]);
