@@ -14,6 +14,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "helpers"))
 import cgroups  # noqa: E402
+from servers import free_port  # noqa: E402, F401
 
 TOOLS = ("beanstalk", "chain", "fakeserver", "hold", "killer", "load", "stamp")
 PEERS = {  # program: Debian's package
@@ -195,12 +196,6 @@ class Chargehand:
 
     def has_systemd(self):
         return self.contains(b"libsystemd.so")  # loaded when it is needed: ldd does not know of it
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def wait_port(port, process):
