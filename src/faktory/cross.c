@@ -22,14 +22,11 @@ const char *cross_string(const char *p, const char *end, struct cross *c)
 
 		while (p < stop) {
 			if (end - p >= 8) {
-				uint64_t bytes = eight_load(p);
-				uint64_t hits = eight_first(bytes, '"') | eight_first(bytes, '\\');
+				unsigned n = eight_find_mark(eight_load(p));
 
-				if (!hits) {
-					p += 8;
+				p += n;
+				if (n == 8)
 					continue;
-				}
-				p += __builtin_ctzll(hits) / 8;
 			}
 			if (*p == '"')
 				return p;

@@ -60,19 +60,13 @@ static bool is_plain(char c)
 	return c >= ' ' && c <= '~' && c != '"' && c != '\\';
 }
 
-/* How many of the bytes before end are plain. What is below ' ' or above '~' shows, by a borrow or a carry, in the
- * highest bit of its byte; and perhaps of the next, which costs a closer look. */
+/* How many of the bytes before end are plain. */
 static size_t plain_run(const char *p, const char *end)
 {
 	const char *begin = p;
 
-	for (; end - p >= 8; p += 8) {
-		uint64_t bytes = eight_load(p);
-
-		if (((bytes - EACH_BYTE * ' ') | (bytes + EACH_BYTE)) & EACH_BYTE << 7 ||
-		    eight_equal(bytes, '"') | eight_equal(bytes, '\\'))
-			break;
-	}
+	while (end - p >= 8 && eight_are_plain(eight_load(p)))
+		p += 8;
 	while (p < end && is_plain(*p))
 		p++;
 	return (size_t)(p - begin);

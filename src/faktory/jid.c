@@ -136,29 +136,16 @@ static size_t escape_decode(const char *p, const char *end, uint32_t *ret_rune)
 	return 5;
 }
 
-/* Has its highest bit set in some byte when, and only when, one of eight bytes is no plain one: a byte that borrows
- * from the next, or carries into it, is none itself. */
-static uint64_t odd_bits(uint64_t bytes)
-{
-	uint64_t past_tilde = bytes | (bytes + EACH_BYTE), below_space = bytes - EACH_BYTE * ' ';
-	uint64_t quote = (bytes ^ EACH_BYTE * '"') - EACH_BYTE, backslash = (bytes ^ EACH_BYTE * '\\') - EACH_BYTE;
-
-	return past_tilde | below_space | quote | backslash;
-}
-
 /* Eight at a time: every report and every job passes here. */
 bool jid_is_plain(const char *raw, size_t bytes)
 {
-	uint64_t odd = 0, eight;
+	uint64_t rest = EACH_BYTE * 'x';
 
 	for (; bytes >= 8; raw += 8, bytes -= 8)
-		odd |= odd_bits(eight_load(raw));
-	if (bytes > 0) {
-		eight = EACH_BYTE * 'x';
-		memcpy(&eight, raw, bytes);
-		odd |= odd_bits(eight);
-	}
-	return (odd & EACH_BYTE * 0x80) == 0;
+		if (!eight_are_plain(eight_load(raw)))
+			return false;
+	memcpy(&rest, raw, bytes);
+	return eight_are_plain(rest);
 }
 
 ssize_t jid_decode(const char *raw, size_t raw_bytes, char *out, size_t out_bytes)
