@@ -145,15 +145,41 @@ static int fail_with(int error)
 	return -1;
 }
 
+/* Who gets less than there is, or nothing, is told of the rest by an event, and events may be edges (epoll(7)). What is
+ * set is what was set before: it is the setting that makes the kernel look for readers and writers to wake. */
+static void tell_readable(int fd)
+{
+	const int any = 1;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &any, sizeof(any));
+}
+
+static void tell_writable(int fd)
+{
+	int room;
+	socklen_t bytes = sizeof(room);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &bytes) < 0)
+		return;
+	room /= 2; /* the kernel doubles it (socket(7)) */
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+}
+
 ssize_t __real_recv(int fd, void *p, size_t bytes, int flags);
 ssize_t __wrap_recv(int fd, void *p, size_t bytes, int flags);
 ssize_t __wrap_recv(int fd, void *p, size_t bytes, int flags)
 {
 	int fault = fault_at(CALL_RECV, fd);
+	ssize_t n;
 
+	if (fault == EAGAIN)
+		tell_readable(fd);
 	if (fault > 0)
 		return fail_with(fault);
-	return __real_recv(fd, p, fault == SHORT && bytes > 0 ? 1 : bytes, flags);
+	n = __real_recv(fd, p, fault == SHORT && bytes > 0 ? 1 : bytes, flags);
+	if (fault == SHORT && n > 0)
+		tell_readable(fd);
+	return n;
 }
 
 /* What recv(3) becomes where the size of the buffer is known (_FORTIFY_SOURCE). */
@@ -171,6 +197,8 @@ ssize_t __wrap_send(int fd, const void *p, size_t bytes, int flags)
 {
 	int fault = fault_at(CALL_SEND, fd);
 
+	if (fault == EAGAIN)
+		tell_writable(fd);
 	if (fault > 0)
 		return fail_with(fault);
 	return __real_send(fd, p, fault == SHORT && bytes > 0 ? 1 : bytes, flags);
@@ -182,6 +210,8 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
 {
 	int fault = fault_at(CALL_SEND, fd);
 
+	if (fault == EAGAIN)
+		tell_writable(fd);
 	if (fault > 0)
 		return fail_with(fault);
 	if (fault == SHORT && m->msg_iovlen > 0 && m->msg_iov[0].iov_len > 0)
