@@ -41,23 +41,6 @@ static void answer_untracked(const struct listener *l, const struct job *job)
 		  l->holder.name, job->jid_too_long ? "whose jid is too long to follow" : "without a jid");
 }
 
-/* The other end may be gone, or its socket full. */
-static void answer_deliver(struct session *s, struct hold *h, const char *body, size_t body_bytes)
-{
-	if (s->stream.error) {
-		if (h->state == HOLD_HELD)
-			answer_stray(s->listener, h, body, body_bytes);
-		return;
-	}
-	if (stream_backlog_bytes(&s->stream) == 0)
-		return;
-	/* Not all of it has reached the kernel: until it has, nobody can have run the job. */
-	if (body_bytes <= s->listener->gateway->settings.keep_body_bytes && hold_keep_body(h, body, body_bytes) < 0)
-		log_error("%s: out of memory for the body of a job on its way.", s->listener->holder.name);
-	hold_unref(s->undelivered);
-	s->undelivered = hold_ref(h);
-}
-
 static void answer_job(struct request *r, struct session *s, const struct link_reply *reply)
 {
 	static struct job_scan scan;
@@ -87,11 +70,8 @@ static void answer_job(struct request *r, struct session *s, const struct link_r
 		answer_stray(l, h, body, body_bytes);
 		return;
 	}
-	hold_ref(h);
 	ledger_barrier(l->gateway->ledger);
-	session_hand_over(s, reply->bytes, reply->n_bytes);
-	answer_deliver(s, h, body, body_bytes);
-	hold_unref(h);
+	session_hand_over(s, h, reply);
 }
 
 /* A reply in parts stops where the session is slower than the server. */
@@ -161,10 +141,8 @@ static void answer_long_job(struct request *r, struct session *s, const struct l
 	if (!s || s->over)
 		return;
 	ledger_barrier(l->gateway->ledger);
-	session_hand_over(s, reply->bytes, reply->n_bytes);
+	session_hand_over(s, j->hold, reply);
 	answer_pause(s, reply);
-	if (reply->last && j->hold)
-		answer_deliver(s, j->hold, NULL, SIZE_MAX);
 }
 
 static void answer_fetch(struct request *r, struct session *s, const struct link_reply *reply)

@@ -149,7 +149,7 @@ struct session {
 	uint32_t in_bytes, in_size;
 	struct upload *upload; /* a long line is passing */
 
-	struct hold *undelivered; /* its reply has not reached the kernel; the hold has the body */
+	struct hold *undelivered; /* its reply is not known to have reached the kernel */
 	struct hold *reported;    /* WAIT_ANSWER: the reporter has it, and its answer comes first */
 
 	enum session_wait wait:8;
@@ -213,8 +213,8 @@ void session_advance(struct session *s);                  /* does whatever can b
 void session_drop_input(struct session *s, size_t bytes); /* from its head: they have been dealt with */
 void session_end(struct session *s);                      /* closes it now; what is under way becomes somebody else's */
 void session_answer(struct session *s, const char *p, size_t bytes); /* one reply, one write, by the end of the turn */
-/* What it has fetched: afterwards the stream tells whether it has reached the kernel. */
-void session_hand_over(struct session *s, const char *p, size_t bytes);
+/* What it has fetched, or a part of it; should it not reach the kernel the job is a stray. */
+void session_hand_over(struct session *s, struct hold *h, const struct link_reply *reply);
 void session_read(struct session *s, bool to_the_end);
 void session_mark_eof(struct session *s);
 void session_want_link(struct session *s);              /* a spare one, or a new one that is dialled */

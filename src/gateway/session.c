@@ -53,6 +53,11 @@ static void session_release_link(struct session *s)
 		retired_release(s->listener, TAKE_PTR(s->link), s->identity);
 }
 
+static bool session_took_all(const struct session *s)
+{
+	return !s->stream.error && stream_backlog_bytes(&s->stream) == 0;
+}
+
 /* The reply could not be handed over whole: nobody has run that job. */
 static void session_drop_undelivered(struct session *s, bool delivered)
 {
@@ -88,7 +93,8 @@ void session_end(struct session *s)
 	for (const struct link_request *base = s->link ? link_first_request(s->link) : NULL; base;
 	     base = STAILQ_NEXT(base, next))
 		request_detach(container_of(base, struct request, base));
-	session_drop_undelivered(s, stream_backlog_bytes(&s->stream) == 0);
+	stream_flush(&s->stream);
+	session_drop_undelivered(s, session_took_all(s));
 	session_release_link(s);
 	if (!s->identity)
 		TAILQ_REMOVE(&l->greeting, s, in_queue);
@@ -112,10 +118,44 @@ void session_answer(struct session *s, const char *p, size_t bytes)
 		log_debug("%s: a session did not take its answer.", s->listener->holder.name);
 }
 
-void session_hand_over(struct session *s, const char *p, size_t bytes)
+static void session_keep_body(const struct session *s, struct hold *h, const char *reply, size_t bytes)
 {
-	if (!s->over && stream_write(&s->stream, p, bytes) < 0)
+	const char *body = (const char *)memchr(reply, '\n', bytes) + 1;
+	size_t body_bytes = bytes - (size_t)(body - reply) - STRLEN("\r\n");
+
+	if (body_bytes <= s->listener->gateway->settings.keep_body_bytes && hold_keep_body(h, body, body_bytes) < 0)
+		log_error("%s: out of memory for the body of a job on its way.", s->listener->holder.name);
+}
+
+/* The other end may be gone, or its socket full. */
+static void session_on_sent(struct stream *stream, const char *p, size_t bytes)
+{
+	struct session *s = container_of(stream, struct session, stream);
+
+	/* Until all of it has reached the kernel, nobody can have run the job. */
+	if (session_took_all(s))
+		s->undelivered = hold_unref(s->undelivered);
+	else
+		session_keep_body(s, s->undelivered, p, bytes);
+}
+
+void session_hand_over(struct session *s, struct hold *h, const struct link_reply *reply)
+{
+	if (s->over)
+		return;
+	if (reply->last && s->undelivered) {
+		stream_flush(&s->stream);
+		session_drop_undelivered(s, !s->stream.error);
+	}
+	if (reply->first && reply->last) {
+		s->undelivered = hold_ref(h);
+		stream_write_told(&s->stream, reply->bytes, reply->n_bytes);
+		return;
+	}
+	if (stream_write(&s->stream, reply->bytes, reply->n_bytes) < 0)
 		log_debug("%s: a session did not take what it has fetched.", s->listener->holder.name);
+	if (reply->last && h && !session_took_all(s))
+		s->undelivered = hold_ref(h);
 }
 
 bool session_is_drained(const struct session *s)
@@ -142,6 +182,7 @@ static void session_finish(struct session *s)
 		session_end(s);
 		return;
 	}
+	stream_flush(&s->stream);
 	session_drop_input(s, s->in_bytes);
 	gather_end(s);
 	if (s->fetch && s->n_requests == 1)
@@ -331,6 +372,7 @@ static const struct stream_ops session_stream_ops = {
 	.on_readable = session_on_readable,
 	.on_drained = session_on_drained,
 	.on_broken = session_on_broken,
+	.on_sent = session_on_sent,
 };
 
 static void session_link_on_ready(struct link *link)

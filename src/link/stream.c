@@ -20,6 +20,15 @@
 
 static unsigned n_open; /* streams of all owners */
 
+/* By what they are listed as. */
+LIST_HEAD(stream_list, stream);
+static struct stream_list unfinished = LIST_HEAD_INITIALIZER(unfinished);
+static struct {
+	struct stream_list streams;
+	struct event timer;
+	bool armed;
+} doubts = {.streams = LIST_HEAD_INITIALIZER(doubts.streams)};
+
 /* Since the last look. */
 static struct stream *written;
 static unsigned n_written;
@@ -33,6 +42,7 @@ static struct {
 	struct piece {
 		struct stream *stream; /* NULL: sent, or no longer to be */
 		size_t at, n_bytes;
+		size_t told_bytes; /* at its end: on_sent is called for these */
 	} pieces[STREAM_BATCH_PIECES];
 	char bytes[STREAM_BATCH_BYTES];
 } batch;
@@ -73,6 +83,63 @@ static ssize_t outbox_send(struct outbox *o, int fd)
 	return sent;
 }
 
+static void stream_unlist(struct stream *s)
+{
+	if (s->listed != STREAM_UNLISTED)
+		LIST_REMOVE(s, in_list);
+	s->listed = STREAM_UNLISTED;
+}
+
+/* Not in the middle of a turn: an event that is made active there has its turn in the same one, and nobody else gets
+ * in between. */
+static void stream_activate_unfinished(void)
+{
+	struct stream *s;
+
+	while ((s = LIST_FIRST(&unfinished))) {
+		stream_unlist(s);
+		event_active(&s->read_event, EV_READ, 0);
+	}
+}
+
+static void stream_list(struct stream *s, struct stream_list *list, enum stream_listed listed)
+{
+	stream_unlist(s);
+	LIST_INSERT_HEAD(list, s, in_list);
+	s->listed = listed;
+}
+
+static void stream_list_unfinished(struct stream *s)
+{
+	if (s->listed == STREAM_UNFINISHED)
+		return;
+	stream_list(s, &unfinished, STREAM_UNFINISHED);
+	if (!batch.open)
+		stream_activate_unfinished();
+}
+
+/* They are read with the next turn's events: a worker's death has to be seen before its last words, and here it may be
+ * that no event was asked for, as after a SIGCONT. */
+static void stream_settle_doubts(_unused_ evutil_socket_t fd, _unused_ short what, _unused_ void *userdata)
+{
+	doubts.armed = false;
+	while (!LIST_EMPTY(&doubts.streams))
+		stream_list_unfinished(LIST_FIRST(&doubts.streams));
+}
+
+static void stream_list_doubtful(struct stream *s)
+{
+	const struct timeval soon = {.tv_usec = STREAM_DOUBT_USEC};
+
+	if (s->listed == STREAM_DOUBTFUL)
+		return;
+	stream_list(s, &doubts.streams, STREAM_DOUBTFUL);
+	if (doubts.armed)
+		return;
+	(void)event_assign(&doubts.timer, event_get_base(&s->read_event), -1, 0, stream_settle_doubts, NULL);
+	doubts.armed = event_add(&doubts.timer, &soon) == 0;
+}
+
 /* Nothing can follow: the command before it may have gone out in part. Not every reason (ENOBUFS, ENOMEM) is an end to
  * the other side as well, and an owner who does not look at what stream_write() returns is to see it in reading. */
 static int stream_fail(struct stream *s, int error)
@@ -87,18 +154,22 @@ static void stream_on_writable(_unused_ evutil_socket_t fd, _unused_ short what,
 {
 	struct stream *s = userdata;
 	struct outbox *o = s->outbox;
-	ssize_t sent = outbox_send(o, s->fd);
-	size_t left;
+	size_t before = evbuffer_get_length(o->buffer), left;
+	ssize_t sent;
 
-	if (sent == -EAGAIN)
-		return;
-	if (sent < 0) {
+	/* Until it takes no more: it tells once of having room again. */
+	do
+		sent = outbox_send(o, s->fd);
+	while (sent > 0 && evbuffer_get_length(o->buffer) > 0);
+	if (sent < 0 && sent != -EAGAIN) {
 		(void)stream_fail(s, (int)-sent);
 		s->ops->on_broken(s, s->error);
 		return;
 	}
 
 	left = evbuffer_get_length(o->buffer);
+	if (left == before)
+		return;
 	if (left == 0) {
 		outbox_free(TAKE_PTR(s->outbox));
 		s->ops->on_drained(s);
@@ -109,10 +180,12 @@ static void stream_on_writable(_unused_ evutil_socket_t fd, _unused_ short what,
 	/* s may be gone: nothing follows a callback. */
 }
 
-static void stream_on_readable(_unused_ evutil_socket_t fd, _unused_ short what, void *userdata)
+static void stream_on_readable(_unused_ evutil_socket_t fd, short what, void *userdata)
 {
 	struct stream *s = userdata;
 
+	if (what & EV_CLOSED)
+		s->ending = true;
 	s->ops->on_readable(s);
 }
 
@@ -128,7 +201,7 @@ static int stream_make_outbox(struct stream *s)
 		return -ENOMEM;
 	}
 
-	(void)event_assign(&o->write_event, event_get_base(&s->read_event), s->fd, EV_WRITE | EV_PERSIST,
+	(void)event_assign(&o->write_event, event_get_base(&s->read_event), s->fd, EV_WRITE | EV_ET | EV_PERSIST,
 			   stream_on_writable, s);
 	if (event_add(&o->write_event, NULL) < 0) {
 		outbox_free(o);
@@ -162,7 +235,7 @@ void stream_init(struct stream *s)
 int stream_open(struct stream *s, struct event_base *base, int fd, const struct stream_ops *ops)
 {
 	*s = (struct stream){.fd = fd, .ops = ops};
-	if (event_assign(&s->read_event, base, fd, EV_READ | EV_PERSIST, stream_on_readable, s) < 0 ||
+	if (event_assign(&s->read_event, base, fd, EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, stream_on_readable, s) ||
 	    event_add(&s->read_event, NULL) < 0) {
 		stream_init(s);
 		return -ENOMEM;
@@ -182,7 +255,15 @@ ssize_t stream_read(struct stream *s, char *buffer, size_t bytes)
 		n = recv(s->fd, buffer, bytes, MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	read_any = n >= 0;
-	return n < 0 ? -errno : n;
+	if (n < 0)
+		return -errno;
+	if (n > 0 && s->reading) {
+		if ((size_t)n == bytes || s->ending)
+			stream_list_unfinished(s);
+		else
+			stream_list_doubtful(s);
+	}
+	return n;
 }
 
 /* 0 when something can be written. */
@@ -231,9 +312,20 @@ static struct piece *stream_take_piece(struct stream *s)
 static void stream_send_piece(struct stream *s)
 {
 	const struct piece *piece = stream_take_piece(s);
+	const char *end;
 
-	if (piece)
-		(void)stream_send(s, batch.bytes + piece->at, piece->n_bytes);
+	if (!piece)
+		return;
+	end = batch.bytes + piece->at + piece->n_bytes;
+	(void)stream_send(s, batch.bytes + piece->at, piece->n_bytes);
+	if (piece->told_bytes > 0)
+		s->ops->on_sent(s, end - piece->told_bytes, piece->told_bytes);
+}
+
+/* What is told of is the last in its piece. */
+static bool stream_can_append(const struct stream *s)
+{
+	return s->piece == batch.n_pieces && (s->piece == 0 || batch.pieces[s->piece - 1].told_bytes == 0);
 }
 
 void stream_send_batch(void)
@@ -265,7 +357,7 @@ int stream_write_batched(struct stream *s, const char *p, size_t bytes)
 		return stream_write(s, p, bytes);
 	if (bytes > STREAM_BATCH_BYTES - batch.n_bytes || batch.n_pieces == STREAM_BATCH_PIECES)
 		stream_send_batch();
-	if (s->piece != batch.n_pieces)
+	if (!stream_can_append(s))
 		stream_send_piece(s); /* others have written since */
 	r = stream_refusal(s);
 	if (r < 0 || bytes == 0)
@@ -279,6 +371,19 @@ int stream_write_batched(struct stream *s, const char *p, size_t bytes)
 	batch.pieces[s->piece - 1].n_bytes += bytes;
 	batch.n_bytes += bytes;
 	return 0;
+}
+
+void stream_write_told(struct stream *s, const char *p, size_t bytes)
+{
+	if (stream_write_batched(s, p, bytes) == 0 && s->piece > 0)
+		batch.pieces[s->piece - 1].told_bytes = bytes;
+	else
+		s->ops->on_sent(s, p, bytes);
+}
+
+void stream_flush(struct stream *s)
+{
+	stream_send_piece(s);
 }
 
 /* Reads the stream that was written in this turn, if there was only one and it is of those that are answered. */
@@ -308,6 +413,7 @@ void stream_end_turn(void)
 	stream_look_again();
 	stream_send_batch();
 	batch.open = false;
+	stream_activate_unfinished();
 }
 
 size_t stream_backlog_bytes(const struct stream *s)
@@ -320,6 +426,7 @@ void stream_pause(struct stream *s)
 	if (!s->reading)
 		return;
 	(void)event_del(&s->read_event);
+	stream_unlist(s); /* all that is there is told of anew when it is resumed */
 	s->reading = false;
 }
 
@@ -345,6 +452,8 @@ void stream_close(struct stream *s, bool reset)
 	if (written == s)
 		written = NULL;
 	stream_pause(s);
+	(void)event_del(&s->read_event); /* it may be active all the same */
+	stream_unlist(s);
 	outbox_free(TAKE_PTR(s->outbox));
 	if (reset) {
 		struct linger linger = {.l_onoff = 1, .l_linger = 0};
@@ -352,5 +461,8 @@ void stream_close(struct stream *s, bool reset)
 		(void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 	}
 	s->fd = close_fd(s->fd);
-	n_open--;
+	if (--n_open == 0 && doubts.armed) {
+		(void)event_del(&doubts.timer);
+		doubts.armed = false;
+	}
 }

@@ -14,6 +14,7 @@ import servers
 import tap
 from chargehand import Chargehand
 from faktory_client import Closed, new_jid
+from servers import wait_until
 
 # With every call: a byte at a time, interrupted, and "not now" at any byte.
 SMALL = "recv:EINTR:7,recv:EAGAIN:5,recv:short:2,send:EINTR:7,send:EAGAIN:5,send:short:2,connect:EINTR:3,accept:EINTR:2"
@@ -78,6 +79,24 @@ class Broken(Case):
             for nth in range(6):  # the greeting, HELLO and its +OK, the FETCH, the job …
                 with self.subTest(error=error, nth=nth):
                     self.one(f"send:{error}:1:1:{nth}")
+
+    def test_a_job_that_cannot_be_sent_is_a_stray(self):
+        """Whichever write it is that fails, of the one or more that a job takes: its worker lives on, and no death will
+        bring the job back."""
+        for size in (100, 150_000):
+            strays = 0
+            for nth in range(10):
+                self.queue = f"q{new_jid()}"
+                jid, = self.push(args=["x" * size])
+                with self.subTest(size=size, nth=nth), self.chargehand(f"send:ECONNRESET:1:1:{nth}") as c:
+                    try:
+                        job = c.session(wid="w").fetch(self.queue)
+                    except (Closed, ConnectionError):
+                        wait_until(lambda: self.server.find(jid)[0] in ("queued", "retries"), what="it is back")
+                        strays += "can no longer take it" in c.log()
+                    else:
+                        self.assertIn(job and job["jid"], (jid, None))
+            self.assertGreaterEqual(strays, 1 if size == 100 else 2)
 
     def test_reading_fails(self):
         for nth in range(6):

@@ -2,116 +2,11 @@
  *
  * What a turn of the loop does with streams: it sends what was left to its end, and looks for an answer there.
  */
-#include "link/stream.h"
-
-#include "loop.h"
-
-#include <criterion/criterion.h>
-#include <string.h>
+#include "turn.h"
 
 #define ROOM ((size_t)64 * 1024)
 
-static struct event_base *base;
-static struct stream *s, *other; /* on the heap, so that a use after their owner freed them is seen */
-static int peer, other_peer;
-static unsigned n_readable;
-static bool free_in_callback, read_in_callback, answer_in_callback;
-static ssize_t last_read;
-
-static void drop(struct stream **stream, bool reset)
-{
-	stream_close(*stream, reset);
-	free(TAKE_PTR(*stream));
-}
-
-static void on_readable(struct stream *stream)
-{
-	char got[64];
-
-	n_readable++;
-	if (read_in_callback)
-		last_read = stream_read(stream, got, sizeof(got));
-	if (answer_in_callback)
-		cr_assert_eq(stream_write_batched(other, "+OK\r\n", 5), 0);
-	if (free_in_callback)
-		drop(&s, false);
-}
-
-static void on_other_event(_unused_ struct stream *stream)
-{
-}
-
-static void on_broken(_unused_ struct stream *stream, _unused_ int error)
-{
-}
-
-static const struct stream_ops ops = {
-	.is_answered = true,
-	.on_readable = on_readable,
-	.on_drained = on_other_event,
-	.on_broken = on_broken,
-};
-static const struct stream_ops session_ops = {
-	.on_readable = on_readable,
-	.on_drained = on_other_event,
-	.on_broken = on_broken,
-};
-
-static struct stream *open_one(const struct stream_ops *its_ops, int *ret_peer)
-{
-	struct stream *one = malloc(sizeof(*one));
-	int fds[2];
-
-	cr_assert_not_null(one);
-	loop_tcp_pair(fds);
-	cr_assert_eq(stream_open(one, base, fds[0], its_ops), 0);
-	*ret_peer = fds[1];
-	return one;
-}
-
-static void setup(void)
-{
-	base = event_base_new();
-	cr_assert_not_null(base);
-	s = open_one(&ops, &peer);
-	other = open_one(&session_ops, &other_peer);
-}
-
-static void teardown(void)
-{
-	if (s)
-		drop(&s, false);
-	if (other)
-		drop(&other, false);
-	close_fd(peer);
-	close_fd(other_peer);
-	event_base_free(base);
-}
-
 TestSuite(turn, .init = setup, .fini = teardown, .timeout = 60);
-
-static void expect_nothing(int fd)
-{
-	char got[64];
-
-	cr_assert_eq(recv(fd, got, sizeof(got), MSG_DONTWAIT), -1);
-	cr_assert_eq(errno, EAGAIN);
-}
-
-/* Over loopback what is sent is there when send(2) returns. */
-static void expect(int fd, const char *text)
-{
-	char got[256];
-	ssize_t n = recv(fd, got, sizeof(got), MSG_DONTWAIT);
-
-	cr_assert_eq(n, (ssize_t)strlen(text), "%zd bytes for %s", n, text);
-	cr_assert_eq(memcmp(got, text, (size_t)n), 0);
-}
-
-static void batch(struct stream *stream, const char *text)
-{
-	cr_assert_eq(stream_write_batched(stream, text, strlen(text)), 0);
-}
 
 Test(turn, what_may_wait_is_sent_at_its_end)
 {
@@ -264,11 +159,7 @@ Test(turn, a_close_sends_what_waits_and_a_reset_recalls_it)
 
 Test(turn, a_failure_is_seen_in_reading)
 {
-	struct linger linger = {.l_onoff = 1};
-
-	/* The first write may still be taken for one that is under way. */
-	cr_assert_eq(setsockopt(peer, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
-	peer = close_fd(peer);
+	peer_reset(&peer);
 	stream_begin_turn();
 	batch(s, "one");
 	stream_end_turn();
@@ -278,6 +169,115 @@ Test(turn, a_failure_is_seen_in_reading)
 	stream_end_turn();
 	unsigned before = n_readable;
 	LOOP_UNTIL(base, n_readable > before);
+}
+
+static void tell(const char *text)
+{
+	stream_write_told(other, text, strlen(text));
+}
+
+static void expect_told(unsigned n, const char *text)
+{
+	cr_assert_eq(n_sent, n, "told %u times, and not %u", n_sent, n);
+	cr_assert_str_eq(sent_text, text);
+}
+
+Test(turn, what_is_to_be_told_of_is_told_when_it_is_sent)
+{
+	tell("job 0");
+	expect_told(1, "job 0");
+	expect(other_peer, "job 0");
+
+	stream_begin_turn();
+	batch(other, "+OK\r\n");
+	tell("job 1");
+	expect_nothing(other_peer);
+	cr_assert_eq(n_sent, 1, "not before it is sent");
+	stream_end_turn();
+	expect_told(2, "job 1");
+	expect(other_peer, "+OK\r\njob 1");
+	cr_assert_eq(sent_error, 0);
+	cr_assert_eq(sent_backlog, 0);
+
+	/* The next one sends it, as anything else does that comes behind. */
+	stream_begin_turn();
+	tell("job 2");
+	tell("job 3");
+	expect_told(3, "job 2");
+	batch(other, "+OK\r\n");
+	expect_told(4, "job 3");
+	stream_flush(other);
+	stream_flush(s);
+	expect(other_peer, "job 2job 3+OK\r\n");
+	tell("job 4");
+	stream_flush(other);
+	expect_told(5, "job 4");
+	tell("job 5");
+	stream_send_batch();
+	expect_told(6, "job 5");
+	tell("job 6");
+	drop(&other, false);
+	expect_told(7, "job 6");
+	expect(other_peer, "job 4job 5job 6");
+	stream_end_turn();
+	cr_assert_eq(n_sent, 7);
+}
+
+Test(turn, what_is_too_long_to_wait_is_told_of_at_once)
+{
+	_cleanup_free_ char *bytes = malloc(STREAM_BATCHED_MAX_BYTES + 1), *got = malloc(ROOM);
+
+	cr_assert(bytes && got);
+	memset(bytes, 'x', STREAM_BATCHED_MAX_BYTES + 1);
+	stream_begin_turn();
+	stream_write_told(other, bytes, STREAM_BATCHED_MAX_BYTES + 1);
+	cr_assert_eq(n_sent, 1);
+	cr_assert_eq(recv(other_peer, got, ROOM, MSG_DONTWAIT), (ssize_t)STREAM_BATCHED_MAX_BYTES + 1);
+	stream_end_turn();
+	cr_assert_eq(n_sent, 1);
+}
+
+Test(turn, what_cannot_be_sent_is_told_of_with_its_error)
+{
+	peer_reset(&other_peer);
+	stream_begin_turn();
+	tell("job 1");
+	stream_end_turn();
+	expect_told(1, "job 1");
+	cr_assert(sent_error == EPIPE || sent_error == ECONNRESET, "%d", sent_error);
+
+	stream_begin_turn();
+	tell("job 2");
+	expect_told(2, "job 2");
+	cr_assert_neq(sent_error, 0);
+	stream_end_turn();
+	cr_assert_eq(n_sent, 2);
+
+	unsigned before = n_readable;
+	LOOP_UNTIL(base, n_readable > before);
+}
+
+Test(turn, what_the_kernel_does_not_take_is_told_of_with_its_backlog)
+{
+	char one[STREAM_BATCHED_MAX_BYTES - 1];
+
+	memset(one, 'x', sizeof(one));
+	for (unsigned n = 0; stream_backlog_bytes(other) == 0; n++) {
+		cr_assert_eq(n_sent, n);
+		cr_assert_eq(sent_backlog, 0);
+		stream_begin_turn();
+		stream_write_told(other, one, sizeof(one));
+		stream_end_turn();
+	}
+	cr_assert_eq(sent_backlog, stream_backlog_bytes(other));
+	cr_assert_eq(sent_error, 0);
+	unsigned before = n_sent;
+	stream_begin_turn();
+	tell("job");
+	expect_told(before + 1, "job");
+	cr_assert_eq(sent_backlog, stream_backlog_bytes(other), "it is behind the backlog at once");
+	stream_end_turn();
+	cr_assert_eq(n_sent, before + 1);
 }
 
 Test(turn, what_a_look_leads_to_is_sent_as_well)
