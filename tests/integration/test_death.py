@@ -255,15 +255,14 @@ class Members(Case):
     def test_a_child_dies_and_its_master_lives(self):
         s = self.server()
         jids = self.push(s, 2)
-        c = self.start(s, "fork {@b hello; @b fetch Q; kill KILL}; hello; fetch Q; hold")
+        c = self.start(s, "fork {@b hello; @b fetch Q; stderr taken; kill KILL}; hello; fetch Q; stderr taken; hold")
+        c.wait_log("^taken", count=2)
         if self.leaf:
             wait_until(lambda: any(s.find(jid)[0] == "retries" for jid in jids), what="the child's job")
             gone, = [jid for jid in jids if s.find(jid)[0] == "retries"]
             other, = set(jids) - {gone}
             s.wait_jid(other, "working")
             self.assertRegex(self.failed(s, gone)["message"], r"^process \d+ of w\.1 \(pid \d+\) died; it held 1 job, ")
-        else:
-            wait_until(lambda: sum(s.find(jid)[0] == "working" for jid in jids) == 2, what="both jobs in hand")
         os.kill(int(re.search(r"started \(pid (\d+)\)", c.log())[1]), signal.SIGKILL)
         for jid in jids:
             s.wait_jid(jid, "retries")

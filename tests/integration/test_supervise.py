@@ -121,12 +121,13 @@ class Restart(Case):
     def test_instances(self):
         s = self.server()
         jids = self.push(s, 3)
-        c = self.start(s, "hello; fetch Q; hold", "--instances", "3", "--healthy", "0")
-        wait_until(lambda: [s.find(jid)[0] for jid in jids] == ["working"] * 3, what="three jobs in three hands")
+        c = self.start(s, "hello; fetch Q; stderr taken; hold", "--instances", "3", "--healthy", "0")
+        c.wait_log("^taken", count=3)
         self.assertEqual(len(set(re.findall(r"listening on 127.0.0.1:(\d+)", c.log()))), 3)
         second = int(re.search(r"w\.2: started \(pid (\d+)\)", c.log())[1])
         os.kill(second, signal.SIGKILL)
-        wait_until(lambda: sorted(s.find(jid)[0] for jid in jids) == ["retries", "working", "working"], what="one is failed")
+        wait_until(lambda: sorted(str(s.find(jid)[0]) for jid in jids) == ["retries", "working", "working"],
+                   what="one is failed")
         failed, = [jid for jid in jids if s.find(jid)[0] == "retries"]
         self.assertRegex(self.failure(s, failed)["message"], rf"^w\.2 \(pid {second}\)")
         c.wait_log(r"w\.2: started", count=2)
