@@ -72,14 +72,14 @@ struct outbox;
 struct stream {
 	int fd;         /* -EBADF when closed */
 	uint16_t error; /* a write failed with this errno (positive): all later writes are refused */
-	bool reading;
-	bool ending;   /* the other side has closed: what it has said is here */
-	uint8_t piece; /* of the turn's batch: its number from 1 on, 0 for none */
+	uint8_t piece;  /* of the turn's batch: its number from 1 on, 0 for none */
+	bool reading:1;
+	bool ending:1; /* the other side has closed: what it has said is here */
 	enum stream_listed {
 		STREAM_UNLISTED,
 		STREAM_UNFINISHED, /* more may be there than was read: its next turn comes without an event */
 		STREAM_DOUBTFUL,   /* it seems that all is read */
-	} listed:8;
+	} listed:2;
 	LIST_ENTRY(stream) in_list;
 	const struct stream_ops *ops;
 	struct event read_event;
