@@ -182,7 +182,7 @@ static void session_finish(struct session *s)
 		session_end(s);
 		return;
 	}
-	stream_flush(&s->stream);
+	stream_flush(&s->stream); /* what is batched is no backlog yet */
 	session_drop_input(s, s->in_bytes);
 	gather_end(s);
 	if (s->fetch && s->n_requests == 1)

@@ -309,7 +309,7 @@ static struct piece *stream_take_piece(struct stream *s)
 }
 
 /* What it is told of a failure is what it will see in reading. */
-static void stream_send_piece(struct stream *s)
+void stream_flush(struct stream *s)
 {
 	const struct piece *piece = stream_take_piece(s);
 	const char *end;
@@ -332,7 +332,7 @@ void stream_send_batch(void)
 {
 	for (unsigned i = 0; i < batch.n_pieces; i++)
 		if (batch.pieces[i].stream)
-			stream_send_piece(batch.pieces[i].stream);
+			stream_flush(batch.pieces[i].stream);
 	batch.n_pieces = 0;
 	batch.n_bytes = 0;
 }
@@ -344,7 +344,7 @@ int stream_write(struct stream *s, const char *p, size_t bytes)
 	if (bytes > STREAM_BATCHED_MAX_BYTES)
 		stream_send_batch(); /* this takes its time */
 	else
-		stream_send_piece(s);
+		stream_flush(s);
 	r = stream_refusal(s);
 	return r < 0 || bytes == 0 ? r : stream_send(s, p, bytes);
 }
@@ -358,7 +358,7 @@ int stream_write_batched(struct stream *s, const char *p, size_t bytes)
 	if (bytes > STREAM_BATCH_BYTES - batch.n_bytes || batch.n_pieces == STREAM_BATCH_PIECES)
 		stream_send_batch();
 	if (!stream_can_append(s))
-		stream_send_piece(s); /* others have written since */
+		stream_flush(s); /* others have written since */
 	r = stream_refusal(s);
 	if (r < 0 || bytes == 0)
 		return r;
@@ -379,11 +379,6 @@ void stream_write_told(struct stream *s, const char *p, size_t bytes)
 		batch.pieces[s->piece - 1].told_bytes = bytes;
 	else
 		s->ops->on_sent(s, p, bytes);
-}
-
-void stream_flush(struct stream *s)
-{
-	stream_send_piece(s);
 }
 
 /* Reads the stream that was written in this turn, if there was only one and it is of those that are answered. */
@@ -448,12 +443,12 @@ void stream_close(struct stream *s, bool reset)
 	if (reset)
 		(void)stream_take_piece(s);
 	else
-		stream_send_piece(s);
+		stream_flush(s);
 	if (written == s)
 		written = NULL;
-	stream_pause(s);
-	(void)event_del(&s->read_event); /* it may be active all the same */
+	(void)event_del(&s->read_event); /* which may be active even though it is paused */
 	stream_unlist(s);
+	s->reading = false;
 	outbox_free(TAKE_PTR(s->outbox));
 	if (reset) {
 		struct linger linger = {.l_onoff = 1, .l_linger = 0};
