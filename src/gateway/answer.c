@@ -23,12 +23,18 @@ void answer_drop_long_job(struct request *r)
 	}
 }
 
+void answer_keep_body(const struct listener *l, struct hold *h, const char *body, size_t body_bytes)
+{
+	if (body_bytes <= l->gateway->settings.keep_body_bytes && hold_keep_body(h, body, body_bytes) < 0)
+		log_error("%s: out of memory for the body of a job that may have to go back.", l->holder.name);
+}
+
 void answer_stray(struct listener *l, struct hold *h, const char *body, size_t body_bytes)
 {
 	char shown[JID_SHOW_MAX];
 
-	if (body && body_bytes <= l->gateway->settings.keep_body_bytes && hold_keep_body(h, body, body_bytes) < 0)
-		log_error("%s: out of memory for the body of a stray.", l->holder.name);
+	if (body)
+		answer_keep_body(l, h, body, body_bytes);
 	log_info("%s: job %s was given out for a session that can no longer take it.", l->holder.name,
 		 jid_show(shown, h->jid, h->jid_bytes));
 	ledger_set_state(h, HOLD_STRAY);

@@ -253,6 +253,8 @@ void request_free_spares(struct gateway *g);
 void answer_drop_long_job(struct request *r);
 void request_on_reply(struct request *r, const struct link_reply *reply);
 void request_on_lost(struct request *r, bool partial);
+/* With the hold, unless it is larger than what is kept. */
+void answer_keep_body(const struct listener *l, struct hold *h, const char *body, size_t body_bytes);
 void answer_stray(struct listener *l, struct hold *hold, const char *body, size_t body_bytes);
 
 /* wait.c */

@@ -118,25 +118,19 @@ void session_answer(struct session *s, const char *p, size_t bytes)
 		log_debug("%s: a session did not take its answer.", s->listener->holder.name);
 }
 
-static void session_keep_body(const struct session *s, struct hold *h, const char *reply, size_t bytes)
-{
-	const char *body = (const char *)memchr(reply, '\n', bytes) + 1;
-	size_t body_bytes = bytes - (size_t)(body - reply) - STRLEN("\r\n");
-
-	if (body_bytes <= s->listener->gateway->settings.keep_body_bytes && hold_keep_body(h, body, body_bytes) < 0)
-		log_error("%s: out of memory for the body of a job on its way.", s->listener->holder.name);
-}
-
 /* The other end may be gone, or its socket full. */
 static void session_on_sent(struct stream *stream, const char *p, size_t bytes)
 {
 	struct session *s = container_of(stream, struct session, stream);
+	const char *body;
 
 	/* Until all of it has reached the kernel, nobody can have run the job. */
-	if (session_took_all(s))
+	if (session_took_all(s)) {
 		s->undelivered = hold_unref(s->undelivered);
-	else
-		session_keep_body(s, s->undelivered, p, bytes);
+		return;
+	}
+	body = (const char *)memchr(p, '\n', bytes) + 1;
+	answer_keep_body(s->listener, s->undelivered, body, bytes - (size_t)(body - p) - STRLEN("\r\n"));
 }
 
 void session_hand_over(struct session *s, struct hold *h, const struct link_reply *reply)
