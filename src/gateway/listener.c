@@ -216,11 +216,12 @@ static int listener_open(struct sockaddr_in *ret_address)
 	socklen_t address_bytes = sizeof address;
 	int one = 1;
 
-	/* What is accepted inherits TCP_NODELAY (tcp(7)): no system call per session. */
+	/* What is accepted inherits both options (tcp(7)): no system call per session. */
 	if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ||
 	    bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, ACCEPT_BACKLOG) < 0 ||
 	    getsockname(fd, (struct sockaddr *)&address, &address_bytes) < 0)
 		return -errno;
+	stream_choose_loopback_congestion(fd);
 	*ret_address = address;
 	return TAKE_FD(fd);
 }

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/parse.h"
 #include "link/lookup.h"
+#include "link/stream.h"
 #include <assert.h>
 #include <event2/event_struct.h>
 #include <event2/util.h>
@@ -72,6 +73,16 @@ static void dial_set_options(int fd)
 	/* None of them can fail on a TCP socket of a kernel that chargehand runs on, and a link without works too. */
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
 		(void)setsockopt(fd, options[i].level, options[i].option, &options[i].value, sizeof(options[i].value));
+}
+
+static bool address_is_loopback(const struct sockaddr *a)
+{
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)a;
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)a;
+
+	if (a->sa_family == AF_INET6)
+		return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+	return a->sa_family == AF_INET && ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 
 /* TCP lets a socket connect to itself where its own port is the one that nobody listens on (a free port that the
@@ -169,6 +180,8 @@ static int dial_connect(struct dial *d, const struct evutil_addrinfo *a, usec_t 
 		return -errno;
 	}
 	dial_set_options(d->fd);
+	if (address_is_loopback(a->ai_addr))
+		stream_choose_loopback_congestion(d->fd);
 
 	/* An interrupted one goes on by itself (connect(3p)). */
 	if (connect(d->fd, a->ai_addr, (socklen_t)a->ai_addrlen) < 0 && errno != EINPROGRESS && errno != EINTR) {

@@ -8,6 +8,8 @@
 #include "link/stream.h"
 #include <assert.h>
 #include <event2/buffer.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -225,6 +227,13 @@ static int stream_keep(struct stream *s, const char *p, size_t bytes)
 	if (evbuffer_get_length(s->outbox->buffer) > STREAM_BACKLOG_HIGH_BYTES)
 		s->outbox->above_high = true;
 	return 0;
+}
+
+void stream_choose_loopback_congestion(int fd)
+{
+	static const char name[] = "reno";
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof(name) - 1);
 }
 
 void stream_init(struct stream *s)

@@ -89,6 +89,12 @@ struct stream {
 /* Takes the descriptor (non-blocking, close-on-exec) on success. Reading is on. */
 int stream_open(struct stream *s, struct event_base *base, int fd, const struct stream_ops *ops) _must_check_;
 
+/* For a socket that both ends of are on this machine, or that listens for such: Reno, which every kernel has and lets
+ * everybody choose (tcp(7), TCP_CONGESTION), whatever the system's congestion control is. There is no network to share
+ * with anybody, and BBR's model of one, where that is the default, costs 1 to 2 % of the processor time of a command.
+ * Fails silently: every other one works as well. */
+void stream_choose_loopback_congestion(int fd);
+
 /* Sets fd to -EBADF and nothing else: for a struct that is not open yet. */
 void stream_init(struct stream *s);
 

@@ -10,6 +10,7 @@ import re
 import resource
 import signal
 import socket
+import struct
 import sys
 import time
 
@@ -42,8 +43,34 @@ class Case(servers.Case):
         return server.push(queue=self.queue, **more)
 
 
+def congestion_control(local, peer):
+    """What the socket between these two addresses uses: sock_diag(7), for it is another process's."""
+    def ends(local, peer):
+        return struct.pack("!HH", local[1], peer[1]) + socket.inet_aton(local[0]).ljust(16, b"\0") + socket.inet_aton(peer[0]).ljust(16, b"\0")
+
+    INET_DIAG_CONG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST = 4, 20, 1
+    question = struct.pack("=BBBBI", socket.AF_INET, socket.IPPROTO_TCP, 1 << INET_DIAG_CONG - 1, 0, 0xFFFFFFFF) + ends(local, peer) + struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 4) as s:
+        s.send(struct.pack("=IHHII", 16 + len(question), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0) + question)
+        answer = s.recv(8192)
+    at = 16 + 72  # headers of netlink and of inet_diag
+    while at + 4 <= len(answer):
+        size, kind = struct.unpack_from("=HH", answer, at)
+        if kind == INET_DIAG_CONG:
+            return answer[at + 4:at + size].rstrip(b"\0").decode()
+        at += max(size + 3 & ~3, 4)
+    raise ValueError(answer)
+
+
 class Bytes(Case):
     """P6: the same bytes as without chargehand."""
+
+    def test_nothing_of_the_network_s_is_spent_on_this_machine(self):
+        c = self.chargehand(self.server())
+        s = c.session(wid=new_jid())
+        self.assertEqual(s.raw_command("INFO")[:1], b"$")
+        here, there = s.sock.getsockname(), s.sock.getpeername()
+        self.assertEqual(congestion_control(there, here), "reno")
 
     def test_greeting_is_exact_and_hello_is_answered(self):
         c = self.chargehand(self.server())

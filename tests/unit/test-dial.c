@@ -70,6 +70,15 @@ static int option(int fd, int level, int name)
 	return value;
 }
 
+static const char *congestion_control(int fd)
+{
+	static char name[16];
+	socklen_t bytes = sizeof(name);
+
+	cr_assert_eq(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &bytes), 0);
+	return name;
+}
+
 Test(dial, a_numeric_address_is_connected_to)
 {
 	uint16_t port;
@@ -89,11 +98,66 @@ Test(dial, a_numeric_address_is_connected_to)
 	cr_assert_leq(option(result, IPPROTO_TCP, TCP_KEEPINTVL), DIAL_IDLE_SEC);
 	cr_assert_leq(option(result, IPPROTO_TCP, TCP_KEEPCNT), 5);
 	cr_assert_eq(option(result, IPPROTO_TCP, TCP_USER_TIMEOUT), DIAL_USER_TIMEOUT_MSEC);
+	cr_assert_str_eq(congestion_control(result), "reno");
 
 	int other = accept(listener, NULL, NULL);
 	cr_assert_geq(other, 0);
 	close(other);
 	close(result);
+	close(listener);
+}
+
+/* A network of our own, with nothing but a loopback interface. */
+static void enter_network(void)
+{
+	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	int fd;
+
+	if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
+		cr_skip_test("no network namespace can be made here");
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &lo) < 0)
+		cr_skip_test("the network namespace cannot be set up here");
+	close(fd);
+}
+
+/* That its interface is the loopback one such an address does not tell. */
+static void give_address(const char *address)
+{
+	struct ifreq second = {.ifr_name = "lo:1"};
+	struct sockaddr_in *a = (struct sockaddr_in *)&second.ifr_addr;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	a->sin_family = AF_INET;
+	cr_assert_eq(inet_pton(AF_INET, address, &a->sin_addr), 1);
+	cr_assert_eq(ioctl(fd, SIOCSIFADDR, &second), 0);
+	close(fd);
+}
+
+Test(dial, a_server_elsewhere_is_sent_to_as_the_system_says)
+{
+	static const char *const hosts[] = {"127.0.0.1", "::1", "10.9.8.7", "::ffff:10.9.8.7"};
+	struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+	socklen_t bytes = sizeof(any);
+
+	enter_network();
+	give_address("10.9.8.7");
+	int listener = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char *systems = strdup(congestion_control(listener));
+	if (strcmp(systems, "reno") == 0)
+		cr_skip_test("the system says what chargehand chooses");
+	cr_assert_eq(bind(listener, (struct sockaddr *)&any, bytes), 0, "%s", strerror(errno));
+	cr_assert_eq(listen(listener, 8), 0);
+	cr_assert_eq(getsockname(listener, (struct sockaddr *)&any, &bytes), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
+		n_calls = 0;
+		start(hosts[i], ntohs(any.sin6_port));
+		LOOP_UNTIL(base, n_calls > 0);
+		cr_assert_geq(result, 0, "%s: %s", hosts[i], result_what);
+		cr_expect_str_eq(congestion_control(result), i < 2 ? "reno" : systems, "%s", hosts[i]);
+		close_fd(result);
+	}
+	free(systems);
 	close(listener);
 }
 
@@ -273,17 +337,13 @@ Test(dial, cancelled_it_is_silent)
 /* In a network of its own, where the kernel has few ports to choose from. */
 Test(dial, a_socket_connected_to_itself_is_no_server)
 {
-	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-	int fd, range;
+	int range;
 
-	if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
-		cr_skip_test("no network namespace can be made here");
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	enter_network();
 	range = open("/proc/sys/net/ipv4/ip_local_port_range", O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &lo) < 0 || range < 0 || write(range, "40000 40001", 11) != 11)
+	if (range < 0 || write(range, "40000 40001", 11) != 11)
 		cr_skip_test("the network namespace cannot be set up here");
 	close(range);
-	close(fd);
 
 	for (unsigned i = 0; i < 20; i++) {
 		n_calls = 0;
