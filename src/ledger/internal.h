@@ -23,6 +23,7 @@
 #define STORE_GROW_BYTES ((uint32_t)256 << 10)
 #define STORE_AHEAD_BYTES ((uint32_t)32 << 10) /* less than this is left: more is reserved at the next turn */
 #define STORE_BYTES_MAX ((uint32_t)1 << 30)
+#define STORE_CLEAR_BYTES 1024U /* at once, ahead of the records */
 
 /* Of each hold that is in a file, for what may follow: two reports without a line, first-sent time, ACK answered, end.
  */
@@ -30,8 +31,9 @@
 /* Once in a file: the header of a chargehand that finds the disk full. */
 #define HEADER_CLAIM_BYTES 512U
 
-/* A file is rewritten when it is larger than this plus twice what is live in it. */
-#define REWRITE_MIN_BYTES ((uint64_t)1 << 20)
+/* A file is rewritten when it is larger than this plus twice what is live in it. So it stays in the window, and in the
+ * processor's cache. */
+#define REWRITE_MIN_BYTES ((uint64_t)256 << 10)
 
 /* One step of a rewrite: about 0.05 ms. */
 #define REWRITE_STEP_RECORDS 64
@@ -46,6 +48,8 @@ struct store {
 	int fd;
 	uint64_t salt;
 	uint32_t used, allocated;
+	/* Behind `used` are zeros, but for what an earlier use has left between these two. */
+	uint32_t clear_to, stale_to;
 	uint32_t n_holds; /* that have a claim */
 	struct window window;
 };
@@ -101,8 +105,7 @@ struct journal {
 
 	struct store store;
 	struct rewrite rewrite;
-	struct store spare;   /* the file before this one, to be used again */
-	uint32_t spare_wiped; /* zeros up to here; up to its `used` when it is ready */
+	struct store spare; /* the file before this one, to be used again */
 	struct journal_entry_list entries;
 	struct journal_worker_list workers;
 	uint64_t last_generation, last_worker;
@@ -150,8 +153,8 @@ int journal_sync_now(struct journal *j) _must_check_;
 void journal_free_worker(struct journal *j, struct journal_worker *w);
 
 /* store.c */
-/* Preamble and header, and room for `bytes` of records. *s is an empty file of zeros, or has fd -EBADF: then one is
- * made, and is there on failure as well if its fd says so. */
+/* Preamble and header, and room for `bytes` of records. *s is a file of which nothing is used, or has fd -EBADF: then
+ * one is made, and is there on failure as well if its fd says so. */
 int store_begin(struct journal *j, const char *name, uint64_t bytes, struct store *s) _must_check_;
 void store_close(struct store *s);
 int store_grow(struct journal *j, struct store *s, uint64_t bytes) _must_check_;
@@ -166,11 +169,6 @@ int rewrite_begin(struct journal *j) _must_check_;
 int rewrite_step(struct journal *j) _must_check_;
 int rewrite_finish(struct journal *j) _must_check_; /* all is copied, and synced as far as it must be */
 void rewrite_abort(struct journal *j, int error);
-void rewrite_wipe_spare(struct journal *j);
-static inline bool rewrite_spare_is_wiped(const struct journal *j)
-{
-	return j->spare.fd < 0 || j->spare_wiped >= j->spare.used;
-}
 void rewrite_forget(struct journal *j, const struct journal_entry *e); /* before it is freed */
 
 /* replay.c */

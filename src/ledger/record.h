@@ -2,7 +2,8 @@
  *
  * The journal's format, pure: structs to bytes and back. All numbers are little-endian.
  *
- *   file      preamble, then records, then zeros to the end of the reserved space
+ *   file      preamble, then records, then zeros: to the end of the reserved space, or at least as many as a record's
+ *             head has, and behind them what an earlier use of the file has left, with another salt
  *   preamble  magic (8), version (4), zero (4), salt (8), checksum of these 24 bytes (8): the same in all versions
  *   record    payload's length (4), version (2), type (1), flags (1), checksum of all but itself (8), payload, zeros
  *             up to a multiple of 8; the checksum's seed is the file's salt

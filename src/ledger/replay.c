@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * What is in a journal that was found. Its records are read in order; where one cannot be read, the next good one is
- * looked for: if there is none, this was the torn end, which is cut. If there is one, something in the middle is
- * damaged: the file is put aside, and holds that were not heard of again behind the damage are doubtful, for their end
- * may have been in it.
+ * looked for: if there is none, this was the end, torn or not, and what an earlier use of the file has left behind it
+ * is of no interest. If there is one, something in the middle is damaged: the file is put aside, and holds that were
+ * not heard of again behind the damage are doubtful, for their end may have been in it.
  */
 #include "ledger/internal.h"
 
@@ -212,6 +212,16 @@ static size_t replay_search(const struct replay *p, size_t at)
 	return p->bytes;
 }
 
+/* How much of a record is there: up to what ends a file, where that is not here. */
+static size_t replay_torn_bytes(const struct replay *p, size_t at)
+{
+	size_t to = at;
+
+	while (to < p->bytes && !record_is_zeros(p->p + to, MIN(p->bytes - to, (size_t)RECORD_HEAD_BYTES)))
+		to = MIN(to + 8, p->bytes);
+	return to - at;
+}
+
 static void replay_doubt(struct replay *p)
 {
 	struct replayed *h;
@@ -223,7 +233,7 @@ static void replay_doubt(struct replay *p)
 /* *ret_end: behind the last good record. */
 static int replay_records(struct replay *p, struct journal_opening *o, size_t *ret_end)
 {
-	size_t at = RECORD_PREAMBLE_BYTES, bytes, next, last;
+	size_t at = RECORD_PREAMBLE_BYTES, bytes, next;
 	struct record r;
 	int q;
 
@@ -241,13 +251,9 @@ static int replay_records(struct replay *p, struct journal_opening *o, size_t *r
 		if (q == -EPROTONOSUPPORT || !p->headed)
 			return q == -EPROTONOSUPPORT ? q : -EBADMSG;
 		*ret_end = at;
-		for (last = p->bytes; last > at && p->p[last - 1] == '\0'; last--)
-			;
-		if (last == at)
-			return 0;
 		next = replay_search(p, at);
 		if (next == p->bytes) {
-			o->cut_bytes = last - at;
+			o->cut_bytes = replay_torn_bytes(p, at);
 			return 0;
 		}
 		o->damaged_bytes += next - at;
@@ -430,12 +436,13 @@ static int replay_file(struct replay *p, struct journal_opening *o, int fd)
 		.salt = j->store.salt,
 		.used = (uint32_t)end,
 		.allocated = (uint32_t)p->bytes,
+		.clear_to = (uint32_t)end,
+		.stale_to = (uint32_t)p->bytes,
 		.n_holds = (uint32_t)j->n_entries,
 	};
 	if (p->other_server || o->damaged_bytes > 0)
 		/* Its descriptor stays: records are read from it until there is a new file. */
 		return put_aside(j, o, p->other_server ? JOURNAL_ASIDE_SERVER : JOURNAL_ASIDE_DAMAGED);
-	(void)store_wipe(j, &j->store, (uint32_t)end, (uint32_t)(end + o->cut_bytes));
 	j->state = JOURNAL_GOOD;
 	return 0;
 }

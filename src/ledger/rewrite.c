@@ -137,11 +137,18 @@ int rewrite_begin(struct journal *j)
 	struct rewrite *w = &j->rewrite;
 	int r;
 
-	assert(!w->running && rewrite_spare_is_wiped(j));
+	assert(!w->running);
 	w->running = true;
 	w->copied = false;
 	w->cursor = TAILQ_FIRST(&j->entries);
-	w->store = (struct store){.fd = TAKE_FD(j->spare.fd), .allocated = j->spare.allocated};
+	w->store = (struct store){
+		.fd = j->spare.fd,
+		.allocated = j->spare.allocated,
+		.stale_to = MAX(j->spare.used, j->spare.stale_to),
+		.window = j->spare.window,
+	};
+	w->store.window.refused = false; /* what was at fault may be over */
+	j->spare = (struct store){.fd = -EBADF};
 	r = store_begin(j, JOURNAL_NEW_NAME, j->live_bytes + HOLD_CLAIM_BYTES * (uint64_t)j->n_entries, &w->store);
 	if (r == 0)
 		r = rewrite_workers(j);
@@ -207,20 +214,8 @@ static void rewrite_keep_spare(struct journal *j, struct store *s, bool keep)
 		(void)j->io->unlinkat(j->dir_fd, JOURNAL_NEW_NAME, 0);
 		store_close(s);
 	}
-	window_close(&s->window);
 	j->spare = *s;
-	j->spare_wiped = 0;
 	*s = (struct store){.fd = -EBADF};
-}
-
-void rewrite_wipe_spare(struct journal *j)
-{
-	uint32_t to = MIN(j->spare.used, j->spare_wiped + (uint32_t)REWRITE_STEP_BYTES);
-
-	if (store_wipe(j, &j->spare, j->spare_wiped, to) < 0)
-		rewrite_keep_spare(j, &j->spare, false);
-	else
-		j->spare_wiped = to;
 }
 
 void rewrite_abort(struct journal *j, int error)

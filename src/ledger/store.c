@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * One file of the journal. What lies behind the last record is always zeros, reserved or not.
+ * One file of the journal. What lies behind the last record is zeros, at least as many as make an end; in a file that
+ * is used again they are written just ahead of the records, into pages that these are about to touch anyway.
  */
 #include "ledger/internal.h"
 
@@ -65,25 +66,52 @@ bool store_has_room(const struct store *s, size_t bytes, uint32_t more_holds)
 	return s->used + bytes + claims <= s->allocated;
 }
 
+/* *ret_done: how many bytes may have been changed when it fails. */
+static int store_put(const struct journal *j, struct store *s, uint32_t at, const char *p, size_t bytes,
+		     size_t *ret_done)
+{
+	int r = j->io->mmap ? window_copy(&s->window, j->io->mmap, s->fd, s->allocated, at, p, bytes) : -EOPNOTSUPP;
+	size_t copied = r == -EIO ? bytes : 0;
+
+	if (r == 0)
+		return 0;
+	r = write_all(j, s->fd, p, bytes, at, ret_done);
+	*ret_done = MAX(*ret_done, copied);
+	return r;
+}
+
+/* Behind so many more bytes there will be an end. */
+static int store_clear_ahead(const struct journal *j, struct store *s, size_t bytes)
+{
+	uint64_t end = s->used + (uint64_t)bytes + RECORD_HEAD_BYTES;
+
+	while (s->clear_to < s->stale_to && s->clear_to < end) {
+		size_t n = MIN(STORE_CLEAR_BYTES, s->stale_to - s->clear_to), done;
+		int r = store_put(j, s, s->clear_to, zeros, n, &done);
+
+		if (r < 0)
+			return r;
+		s->clear_to += (uint32_t)n;
+	}
+	return 0;
+}
+
 int store_append(struct journal *j, struct store *s, const char *p, size_t bytes, uint32_t *ret_at)
 {
-	size_t done = 0;
+	size_t done;
 	int r = 0;
 
 	if (s->used + (uint64_t)bytes > s->allocated)
 		r = store_grow(
 			j, s, s->used + (uint64_t)bytes + HEADER_CLAIM_BYTES + HOLD_CLAIM_BYTES * (uint64_t)s->n_holds);
+	if (r == 0)
+		r = store_clear_ahead(j, s, bytes);
 	if (r < 0)
 		return r;
-	r = j->io->mmap ? window_copy(&s->window, j->io->mmap, s->fd, s->allocated, s->used, p, bytes) : -EOPNOTSUPP;
+	r = store_put(j, s, s->used, p, bytes, &done);
 	if (r < 0) {
-		size_t copied = r == -EIO ? bytes : 0;
-
-		r = write_all(j, s->fd, p, bytes, s->used, &done);
-		if (r < 0) {
-			(void)store_wipe(j, s, s->used, s->used + (uint32_t)MAX(done, copied));
-			return r;
-		}
+		(void)store_wipe(j, s, s->used, s->used + (uint32_t)done);
+		return r;
 	}
 	*ret_at = s->used;
 	s->used += (uint32_t)bytes;

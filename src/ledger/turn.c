@@ -29,7 +29,7 @@ static usec_t journal_next_due(const struct journal *j)
 	bool syncing_new = j->rewrite.running && j->rewrite.copied && j->syncing != SYNCING_NOTHING;
 	usec_t due = USEC_NEVER;
 
-	if ((j->rewrite.running && !syncing_new) || !rewrite_spare_is_wiped(j))
+	if (j->rewrite.running && !syncing_new)
 		return 0;
 	if (!j->rewrite.running && j->state != JOURNAL_GOOD)
 		due = j->retry_usec;
@@ -184,9 +184,7 @@ static void journal_advance_rewrite(struct journal *j, usec_t now)
 	bool wanted = j->state != JOURNAL_GOOD || j->store.used > REWRITE_MIN_BYTES + 2 * j->live_bytes;
 	int r = 0;
 
-	if (!rewrite_spare_is_wiped(j)) {
-		rewrite_wipe_spare(j);
-	} else if (!w->running) {
+	if (!w->running) {
 		if (!wanted || now < j->retry_usec)
 			return;
 		r = rewrite_begin(j);

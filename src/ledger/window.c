@@ -58,15 +58,14 @@ static int guard_copy(const struct window *w, char *to, const char *from, size_t
 	return 0;
 }
 
-/* So that it begins with the page that `at` is in. */
+/* To the piece of the file that `at` is in: all pieces are of one length, so a file no longer than that is mapped once.
+ */
 static int window_move(struct window *w, window_mmap map, int fd, uint64_t file_bytes, uint64_t at)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), begin = at - at % page;
+	uint64_t begin = at - at % WINDOW_BYTES;
 	void *p;
 
 	window_close(w);
-	if (begin >= file_bytes)
-		return -EOPNOTSUPP;
 	w->bytes = (size_t)MIN((uint64_t)WINDOW_BYTES, file_bytes - begin);
 	p = guard_install() < 0 ? MAP_FAILED
 				: map(NULL, w->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)begin);
@@ -89,14 +88,14 @@ int window_copy(struct window *w, window_mmap map, int fd, uint64_t file_bytes, 
 {
 	int r;
 
+	if (bytes > WINDOW_COPY_MAX)
+		return -EOPNOTSUPP;
 	if (!window_has(w, at, bytes)) {
-		if (w->refused || bytes > WINDOW_BYTES / 2)
+		if (w->refused || at % WINDOW_BYTES + bytes > WINDOW_BYTES || at + bytes > file_bytes)
 			return -EOPNOTSUPP;
 		r = window_move(w, map, fd, file_bytes, at);
 		if (r < 0)
 			return r;
-		if (!window_has(w, at, bytes))
-			return -EOPNOTSUPP;
 	}
 	r = guard_copy(w, w->p + (at - w->at), p, bytes);
 	if (r < 0) {

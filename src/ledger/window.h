@@ -17,8 +17,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Its pages count as resident memory once they are touched. */
-#define WINDOW_BYTES ((size_t)32 << 10)
+/* A window is one of the pieces of this length that a file consists of. Its pages count as resident memory once they
+ * are touched; what is longer than the second figure is written. */
+#define WINDOW_BYTES ((size_t)512 << 10)
+#define WINDOW_COPY_MAX ((size_t)16 << 10)
 
 /* All zero: nothing is mapped yet. */
 struct window {
@@ -31,7 +33,8 @@ struct window {
 typedef void *(*window_mmap)(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
 
 /* Copies into the file, which is file_bytes long. -EOPNOTSUPP: it is to be written, for it cannot be mapped, is too
- * short, or the bytes are more than half a window; -EIO: some of it may have been copied. `map` is mmap(2). */
+ * short, or the bytes are too many or not all in one window; -EIO: some of it may have been copied. `map` is mmap(2).
+ */
 int window_copy(struct window *w, window_mmap map, int fd, uint64_t file_bytes, uint64_t at, const char *p,
 		size_t bytes) _must_check_;
 

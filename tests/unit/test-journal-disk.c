@@ -5,6 +5,7 @@
 #include "journal-faults.h"
 
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 
 TestSuite(journal_disk, .init = setup, .fini = close_dir, .timeout = 240);
@@ -116,6 +117,53 @@ Test(journal_disk, a_full_disk_is_no_obstacle_to_a_rewrite)
 	journal_close(j);
 }
 
+/* Behind the end, as in a file that was used twice. */
+static void leave_an_earlier_use_behind(void)
+{
+	size_t bytes, used;
+	char *p = read_whole("journal", &bytes);
+
+	used = used_bytes(p, bytes) + 64; /* the last record may end in zeros */
+	cr_assert(lt(sz, used, bytes));
+	memset(p + used, 'x', bytes - used);
+	write_whole("journal", p, bytes);
+	free(p);
+}
+
+static unsigned n_maps, n_maps_to_refuse;
+
+static void *counting_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset)
+{
+	n_maps++;
+	if (n_maps_to_refuse > 0) {
+		n_maps_to_refuse--;
+		errno = ENOMEM;
+		return MAP_FAILED;
+	}
+	return mmap(at, bytes, protection, flags, fd, offset);
+}
+
+/* The two files that take turns are mapped once each, and one that could not be is tried again with its next turn. */
+Test(journal_disk, files_stay_mapped_from_one_rewrite_to_the_next)
+{
+	struct journal_settings s = faulty_settings(JOURNAL_SYNC_NEVER);
+	struct journal_io mapping = *s.io;
+	struct journal *j;
+
+	mapping.mmap = counting_mmap;
+	s.io = &mapping;
+	n_maps_to_refuse = 1;
+	j = open_with(&s);
+	for (unsigned i = 0; i < 20000; i++) {
+		journal_remove(j, add_hold(j, "jid-of-no-use", NULL));
+		if (i % 100 == 0)
+			(void)journal_work(j, clock_now_usec());
+	}
+	cr_expect(ge(u64, status_of(j).n_rewrites, 6));
+	cr_expect(eq(uint, n_maps, 4), "refused once, then once for each, and once more for one that has grown");
+	journal_close(j);
+}
+
 Test(journal_disk, a_start_on_a_full_disk_goes_on_in_the_old_file)
 {
 	struct journal_settings s = faulty_settings(JOURNAL_SYNC_NEVER);
@@ -124,11 +172,13 @@ Test(journal_disk, a_start_on_a_full_disk_goes_on_in_the_old_file)
 
 	fill_up(j, &m, 300);
 	journal_close(j);
+	leave_an_earlier_use_behind();
 	fault.disk_full = true;
 	s.boot_id = "next-boot";
 	for (unsigned round = 0; round < 3; round++) {
 		j = open_with(&s);
 		cr_expect(eq(int, opening.error, -ENOSPC));
+		cr_expect(eq(u64, opening.cut_bytes + opening.damaged_bytes, 0), "round %u", round);
 		expect_found(&m, j, "on a full disk", round);
 		size_t n;
 		const struct journal_found *f = journal_found(j, &n);

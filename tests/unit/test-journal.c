@@ -240,6 +240,37 @@ Test(journal, a_hole_in_the_middle_is_damage)
 	free(p);
 }
 
+/* A file that is used again has its earlier records behind the end of the new ones. */
+Test(journal, what_an_earlier_use_has_left_is_neither_read_nor_damage)
+{
+	struct model earlier = {.seed = 7}, m = {.seed = 8};
+	char *old, *p;
+	size_t old_used = make_small(&earlier, &old), used, end;
+
+	empty_dir();
+	used = make_small(&m, &p);
+	end = used + RECORD_HEAD_BYTES;
+	p = realloc(p, end + old_used);
+	memset(p + used, 0, RECORD_HEAD_BYTES);
+	memcpy(p + end, old, old_used);
+	write_whole("journal", p, end + old_used);
+	struct journal *j = open_journal();
+	cr_expect(eq(int, opening.aside, JOURNAL_ASIDE_NOT));
+	cr_expect(eq(u64, opening.cut_bytes, 0));
+	expect_found(&m, j, "with an earlier use behind", 0);
+	journal_close(j);
+
+	/* Nor does it count as torn with the last record. */
+	p[used - 1] = (char)(p[used - 1] ^ 1);
+	write_whole("journal", p, end + old_used);
+	j = open_journal();
+	cr_expect(eq(int, opening.aside, JOURNAL_ASIDE_NOT));
+	cr_expect(all(gt(u64, opening.cut_bytes, 0), lt(u64, opening.cut_bytes, used)), "%ju", opening.cut_bytes);
+	journal_close(j);
+	free(old);
+	free(p);
+}
+
 Test(journal, what_is_no_journal_is_kept_under_other_names)
 {
 	for (unsigned i = 1; i <= 3; i++) {
