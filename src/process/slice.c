@@ -48,13 +48,21 @@ static bool is_filtered(void)
 	       !strstr(status, "\nSeccomp:\t0\n");
 }
 
+/* A machine of more than a thousand has an error for so short a mask. */
+static bool has_one_processor(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) == 1;
+}
+
 int slice_lengthen(uint64_t *ret_before_nsec)
 {
 	struct slice_attr attr;
 	uint64_t before;
 	int r;
 
-	if (is_filtered())
+	if (!has_one_processor() || is_filtered())
 		return -EOPNOTSUPP;
 	r = slice_read(&attr);
 	if (r < 0)

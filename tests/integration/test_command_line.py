@@ -397,7 +397,7 @@ class TheWorker(Case):
             line = next(line for line in f if line.startswith("Max open files"))
         self.assertEqual(line.split()[3], line.split()[4])
 
-    def test_it_gets_the_slice_back(self):
+    def check_slices(self, longer):
         show_self = os.path.join(os.environ["TOP_BUILDDIR"], "tests/helpers/show-self")
 
         def slice_of(text):
@@ -412,14 +412,27 @@ class TheWorker(Case):
         wait_until(lambda: os.path.exists(out), what="what the worker sees")
         with open(out) as f:
             self.assertEqual(slice_of(f.read()), ours)
-        with open("/proc/self/status") as f:
-            filtered = "\nSeccomp:\t0\n" not in f.read()
         try:
             with open(f"/proc/{c.pid}/sched") as f:
                 line = next(line for line in f if line.startswith("se.slice"))
         except (OSError, StopIteration):
             self.skipTest("this kernel shows nobody's slice")
-        self.assertEqual(int(line.split(":")[1]), ours if filtered else 2 * ours)
+        self.assertEqual(int(line.split(":")[1]), 2 * ours if longer else ours)
+
+    def test_on_one_processor_it_gets_the_slice_back(self):
+        with open("/proc/self/status") as f:
+            filtered = "\nSeccomp:\t0\n" not in f.read()
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(before)})
+        try:
+            self.check_slices(longer=not filtered)
+        finally:
+            os.sched_setaffinity(0, before)
+
+    def test_on_more_processors_no_slice_is_changed(self):
+        if len(os.sched_getaffinity(0)) == 1:
+            self.skipTest("there is one processor here")
+        self.check_slices(longer=False)
 
     def test_closed_standard_descriptors_do_no_harm(self):
         s = self.server()

@@ -27,4 +27,19 @@ static inline uint64_t own_slice_nsec(void)
 	return attr.policy == SCHED_OTHER || attr.policy == SCHED_BATCH ? attr.runtime_nsec : 0;
 }
 
+/* Of those that it may run on, to the first one. Returns how many they were. */
+static inline int stay_on_one_processor(void)
+{
+	cpu_set_t all, one;
+	int first = 0;
+
+	if (sched_getaffinity(0, sizeof(all), &all) < 0)
+		return -1;
+	while (!CPU_ISSET(first, &all))
+		first++;
+	CPU_ZERO(&one);
+	CPU_SET(first, &one);
+	return sched_setaffinity(0, sizeof(one), &one) < 0 ? -1 : CPU_COUNT(&all);
+}
+
 #endif

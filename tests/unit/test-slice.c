@@ -23,6 +23,7 @@ static uint64_t need_slice(void)
 
 	if (nsec == 0)
 		cr_skip("this kernel knows no slices (6.12 does)");
+	cr_assert(ge(int, stay_on_one_processor(), 1));
 	return nsec;
 }
 
@@ -36,6 +37,19 @@ Test(slice, is_twice_as_long_and_can_be_given_back)
 	slice_set(0);
 	cr_expect(eq(u64, own_slice_nsec(), 2 * first));
 	slice_set(before);
+	cr_expect(eq(u64, own_slice_nsec(), first));
+}
+
+Test(slice, is_left_alone_where_there_are_more_processors)
+{
+	uint64_t first = own_slice_nsec(), before = 42;
+	cpu_set_t set;
+
+	cr_assert(eq(int, sched_getaffinity(0, sizeof(set), &set), 0));
+	if (CPU_COUNT(&set) == 1)
+		cr_skip("there is one processor here");
+	cr_expect(eq(int, slice_lengthen(&before), -EOPNOTSUPP));
+	cr_expect(eq(u64, before, 42));
 	cr_expect(eq(u64, own_slice_nsec(), first));
 }
 
@@ -58,6 +72,7 @@ Test(slice, is_left_alone_under_another_policy)
 	const struct sched_param none = {0};
 	uint64_t before = 42;
 
+	cr_assert(ge(int, stay_on_one_processor(), 1));
 	cr_assert(eq(int, sched_setscheduler(0, SCHED_IDLE, &none), 0));
 	cr_expect(eq(int, slice_lengthen(&before), -EOPNOTSUPP));
 	cr_expect(eq(u64, before, 42));
@@ -70,6 +85,7 @@ Test(slice, is_not_asked_for_under_a_filter)
 	const struct sock_fprog program = {.len = 1, .filter = allow};
 	uint64_t before = 42, first = own_slice_nsec();
 
+	cr_assert(ge(int, stay_on_one_processor(), 1));
 	cr_assert(eq(int, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0));
 	cr_assert(eq(int, prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0));
 	cr_expect(eq(int, slice_lengthen(&before), -EOPNOTSUPP));
