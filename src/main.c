@@ -178,8 +178,7 @@ static int run(int argc, char *argv[])
 	if (status >= 0)
 		return status;
 	raise_descriptor_limit(&start.nofile);
-	if (slice_lengthen(&start.slice_nsec) < 0)
-		log_debug("The slice of the processor stays as long as it is: only a matter of speed");
+	(void)slice_lengthen(&start.slice_nsec); /* only a matter of speed */
 	status = take_state_dir(config, &state_dir_fd, &state_lock_fd);
 	if (status >= 0)
 		return status;

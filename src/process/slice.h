@@ -20,7 +20,7 @@
  * its children; *ret_before_nsec is unchanged otherwise. -EOPNOTSUPP: there are more, the kernel is older, the policy
  * is another one than SCHED_OTHER and SCHED_BATCH, or there is a filter of system calls, which might end the process
  * for the asking (SystemCallFilter=~@resources of a systemd unit). */
-int slice_lengthen(uint64_t *ret_before_nsec) _must_check_;
+int slice_lengthen(uint64_t *ret_before_nsec);
 
 /* In a child, between fork and exec: async-signal-safe. 0: leaves it as it is. What cannot be had is not had. */
 void slice_set(uint64_t nsec);
