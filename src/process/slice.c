@@ -5,6 +5,7 @@
 #include "process/slice.h"
 
 #include "base/fileio.h"
+#include "base/macro.h"
 
 #include <errno.h>
 #include <fcntl.h>

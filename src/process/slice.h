@@ -13,7 +13,6 @@
 #ifndef CHARGEHAND_PROCESS_SLICE_H
 #define CHARGEHAND_PROCESS_SLICE_H
 
-#include "base/macro.h"
 #include <stdint.h>
 
 /* Doubles this process's slice where it may run on one processor only (sched_getaffinity(2)). 0 with what it was, for
