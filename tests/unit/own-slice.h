@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The slice of this process, as the kernel tells it, whatever src/process/slice.c makes of it. <linux/sched/types.h>
- * does not go together with the <sched.h> of glibc 2.41.
+ * The slice of this process, as the kernel tells it, whatever src/process/slice.c makes of it, and the one processor
+ * that it is about. <linux/sched/types.h> does not go together with the <sched.h> of glibc 2.41.
  */
 #ifndef CHARGEHAND_TESTS_OWN_SLICE_H
 #define CHARGEHAND_TESTS_OWN_SLICE_H

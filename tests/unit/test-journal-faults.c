@@ -113,6 +113,34 @@ Test(journal_faults, pwrite_stops_half_way)
 		(void)run_history(JOURNAL_SYNC_NEVER, CALL_PWRITE, n, n, ENOSPC, true);
 }
 
+/* Of a file that is used again: a record without an end behind it would be followed by what is no record. */
+Test(journal_faults, a_place_that_cannot_be_cleared_fails)
+{
+	const struct journal_settings s = faulty_settings(JOURNAL_SYNC_NEVER);
+	struct journal *j = open_with(&s);
+	struct model m = {.seed = 11};
+	unsigned n_failed = 0;
+
+	for (unsigned i = 0; i < 3; i++) {
+		churn(j);
+		let_it_recover(j);
+	}
+	fault.what = CALL_PWRITE;
+	fault.error = EIO;
+	for (unsigned i = 0; i < 600; i++) {
+		if (i % 13 == 0)
+			fault.from = fault.to = fault.made[CALL_PWRITE] + 1;
+		step(&m, j);
+		if (status_of(j).state != JOURNAL_GOOD) {
+			n_failed++;
+			let_it_recover(j);
+		}
+		expect_next_finds(&m, "after a fault before step", i);
+	}
+	cr_expect(gt(uint, n_failed, 20));
+	journal_close(j);
+}
+
 Test(journal_faults, fallocate_fails)
 {
 	run_each(CALL_FALLOCATE, JOURNAL_SYNC_NEVER, ENOSPC);
